@@ -1,0 +1,197 @@
+"""Measures of a classifier and of the difference between two: pure functions of tensors.
+
+Accuracy and calibration error are fractions in [0, 1], likelihoods and entropies are in nats.
+What torchmetrics keeps well (confusion matrix, calibration error) is taken from there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How well logits fit labels."""
+
+    accuracy: float  # fraction right
+    nll: float  # mean negative log-likelihood of the label, nats
+    ece: float  # expected calibration error, 15 bins, fraction
+    n: int  # images measured
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the accuracy: what another test set of this size might say."""
+        return wilson_interval(round(self.accuracy * self.n), self.n)
+
+    def __str__(self) -> str:
+        return (
+            f"accuracy {100 * self.accuracy:.2f} %, NLL {self.nll:.3f}, "
+            f"ECE {100 * self.ece:.2f} % ({self.n:,} images)"
+        )
+
+
+def summarise(logits: Tensor, labels: Tensor) -> Metrics:
+    """Accuracy, NLL and ECE of logits (N, C) against labels (N,).
+
+    ECE: Guo et al. 2017, arXiv:1706.04599, 15 equal bins, L1 norm.
+
+    Raises:
+        ValueError: there are no images, or the lengths differ.
+    """
+    if len(logits) != len(labels) or len(labels) == 0:
+        raise ValueError(f"{len(logits)} rows of logits and {len(labels)} labels cannot be scored.")
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    logits, labels = logits.float().cpu(), labels.cpu()
+    ece = multiclass_calibration_error(
+        logits.softmax(-1), labels, num_classes=logits.shape[1], n_bins=15, norm="l1"
+    )
+    return Metrics(
+        accuracy=(logits.argmax(-1) == labels).float().mean().item(),
+        nll=F.cross_entropy(logits, labels).item(),
+        ece=ece.item(),
+        n=len(labels),
+    )
+
+
+def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
+    """(C, C) counts: rows are true classes, columns predictions."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    return multiclass_confusion_matrix(
+        logits.argmax(-1).cpu(), labels.cpu(), num_classes=logits.shape[1]
+    )
+
+
+def per_class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """(C,) fraction of each true class that is predicted right; NaN for a class without images."""
+    matrix = confusion_matrix(logits, labels).double()
+    return matrix.diag() / matrix.sum(1)
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """One bin of a reliability diagram; `confidence` and `accuracy` are means over its images."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> list[ReliabilityBin]:
+    """Bins of equal width in the top probability; empty bins are left out.
+
+    The ECE is the count-weighted mean of |accuracy - confidence| (Guo et al. 2017, eq. 3).
+    """
+    confidence, prediction = logits.float().softmax(-1).max(-1)
+    right = (prediction == labels).float()
+    edges = torch.linspace(0, 1, bins + 1)
+    which = torch.bucketize(confidence, edges[1:-1].contiguous(), right=True)
+    found = []
+    for number in range(bins):
+        inside = which == number
+        if inside.any():
+            low, high = edges[number].item(), edges[number + 1].item()
+            count = int(inside.sum())
+            mean_confidence = confidence[inside].mean().item()
+            found.append(
+                ReliabilityBin(low, high, count, mean_confidence, right[inside].mean().item())
+            )
+    return found
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """-sum p log p over the last dimension, in nats: 0 when certain, log C when clueless."""
+    return torch.special.entr(probabilities).sum(-1)
+
+
+def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p ‖ q) = sum p log(p / q) over the last dimension, in nats; p and q are probabilities."""
+    return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(-1)
+
+
+def agreement(first: Tensor, second: Tensor) -> float:
+    """The fraction of images on which two sets of logits (N, C) name the same class."""
+    return (first.argmax(-1) == second.argmax(-1)).float().mean().item()
+
+
+def class_similarity(logits: Tensor, labels: Tensor, temperature: float = 4.0) -> Tensor:
+    """(C, C) mean softened probability that images of class `row` give to class `column`.
+
+    Rows sum to one. Read off-diagonal entries as "how much does a row look like a column".
+    """
+    probabilities = (logits.double() / temperature).softmax(-1)
+    classes = logits.shape[1]
+    totals = torch.zeros(classes, classes, dtype=torch.float64)
+    totals.index_add_(0, labels, probabilities)
+    return totals / torch.bincount(labels, minlength=classes).clamp(min=1).unsqueeze(1)
+
+
+def wilson_interval(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Interval for a proportion (Wilson 1927): honest also near 0 and 1.
+
+    Args:
+        right: successes, 0..n.
+        n: trials, > 0.
+        level: coverage, 0..1.
+
+    Returns:
+        (low, high), fractions.
+    """
+    from scipy.stats import binomtest
+
+    ci = binomtest(right, n).proportion_ci(confidence_level=level, method="wilson")
+    return ci.low, ci.high
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Mean of `a - b` over paired seeds with its t-interval. Units are those of the inputs."""
+
+    mean: float
+    low: float
+    high: float
+    deviation: float  # standard deviation of the paired differences
+    n: int
+
+    @property
+    def verdict(self) -> str:
+        """`"higher"`, `"lower"`, or `"no difference"` when the interval holds zero."""
+        if self.low > 0:
+            return "higher"
+        return "lower" if self.high < 0 else "no difference"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}] "
+            f"over {self.n} paired seeds: {self.verdict}"
+        )
+
+
+def paired_interval(
+    a: Sequence[float], b: Sequence[float], level: float = 0.95
+) -> PairedDifference:
+    """Student's t-interval of the mean of a - b, seed by seed.
+
+    Raises:
+        ValueError: lengths differ, or fewer than two pairs (no spread to judge by).
+    """
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(
+            f"A paired interval needs two or more pairs, got {len(a)} and {len(b)} values."
+        )
+    from scipy.stats import t
+
+    differences = torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)
+    n, mean = len(differences), differences.mean().item()
+    deviation = differences.std(correction=1).item()
+    half = t.ppf((1 + level) / 2, n - 1) * deviation / math.sqrt(n)
+    return PairedDifference(mean, mean - half, mean + half, deviation, n)

@@ -1,0 +1,233 @@
+"""The networks of the series, and how to count them.
+
+`build("teacher")`, `build("student")`. Every network takes float (N, 3, 32, 32), normalised as
+`views.normalise` does, and gives logits (N, 10). `print(model)` shows its layers.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+CLASSES = 10
+INPUT_SHAPE = (1, 3, 32, 32)
+
+_BUILDERS: dict[str, Callable[[], nn.Module]] = {}
+
+
+def register(name: str) -> Callable[[Callable[[], nn.Module]], Callable[[], nn.Module]]:
+    """Decorator: make a network known to `build` under `name`."""
+
+    def remember(builder: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+        _BUILDERS[name] = builder
+        return builder
+
+    return remember
+
+
+def names() -> tuple[str, ...]:
+    """The names that `build` knows."""
+    return tuple(_BUILDERS)
+
+
+def build(name: str, seed: int | None = None) -> nn.Module:
+    """A fresh network with random weights.
+
+    Args:
+        name: one of `names()`.
+        seed: makes the random weights repeatable; the global random state is left alone.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    if name not in _BUILDERS:
+        near = difflib.get_close_matches(name, _BUILDERS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"There is no network {name!r}; choose from {', '.join(_BUILDERS)}.{hint}")
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        model = _BUILDERS[name]()
+    model.name = name
+    return model.to(memory_format=torch.channels_last)
+
+
+# --- the student ------------------------------------------------------------------------------
+
+
+def _student_block(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )
+
+
+@register("student")
+class Student(nn.Sequential):
+    """The pocket network of the starting table: 106,826 parameters, 4.0 M multiply-adds.
+
+    Four blocks of 3x3 convolution, batch norm, ReLU and 2x2 max pool (16, 32, 64, 128 channels),
+    then global average pooling and two linear layers.
+    """
+
+    def __init__(self, classes: int = CLASSES) -> None:
+        widths = (3, 16, 32, 64, 128)
+        blocks = [_student_block(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+        super().__init__(
+            *blocks,
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(widths[-1], 64),
+            nn.ReLU(),
+            nn.Linear(64, classes),
+        )
+
+
+# --- the teacher ------------------------------------------------------------------------------
+
+
+class Residual(nn.Module):
+    """x + ReLU(BN(conv(x))): a shortcut around one 3x3 convolution (He et al. 2015,
+    arXiv:1512.03385, with a single layer on the residual path)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.norm(self.conv(x)).relu()
+
+
+class Scale(nn.Module):
+    """Multiply by a constant: keeps the first logits small, so that training starts gently."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+    def extra_repr(self) -> str:
+        return f"{self.factor}"
+
+
+def _teacher_stage(channels_in: int, channels_out: int) -> nn.Sequential:
+    # Pooling before batch norm does the same work on a quarter of the pixels.
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, bias=False),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+        Residual(channels_out),
+    )
+
+
+@register("teacher")
+class Teacher(nn.Sequential):
+    """A small residual network whose weights sit where pixels are few, so it is cheap to ask.
+
+    A 3x3 stem, then three stages of [3x3 convolution, 2x2 max pool, batch norm, ReLU, residual
+    layer], global max pooling and one linear layer.
+    """
+
+    def __init__(
+        self, widths: tuple[int, int, int, int] = (24, 48, 96, 192), classes: int = CLASSES
+    ) -> None:
+        stages = [_teacher_stage(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+        super().__init__(
+            nn.Sequential(
+                nn.Conv2d(3, widths[0], kernel_size=3, padding=1, bias=False),
+                nn.BatchNorm2d(widths[0]),
+                nn.ReLU(),
+            ),
+            *stages,
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+            nn.Linear(widths[-1], classes, bias=False),
+            Scale(0.125),
+        )
+
+
+# --- counting ---------------------------------------------------------------------------------
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers training adjusts."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def count_macs(model: nn.Module, input_shape: tuple[int, ...] = INPUT_SHAPE) -> int:
+    """Multiply-adds of one forward pass, convolutions and linear layers.
+
+    Counted by PyTorch's own `torch.utils.flop_counter` (two FLOPs are one multiply-add).
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    was_training = model.training
+    device = next(model.parameters()).device
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(input_shape, device=device))
+    model.train(was_training)
+    return counter.get_total_flops() // 2
+
+
+def size_mb(model: nn.Module) -> float:
+    """Megabytes (10^6 bytes) of all weights and buffers as they are stored."""
+    return sum(t.numel() * t.element_size() for t in model.state_dict().values()) / 1e6
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One line of `layer_table`."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]  # without the batch dimension
+    parameters: int
+    macs: int
+
+
+def layer_table(
+    model: nn.Module, input_shape: tuple[int, ...] = INPUT_SHAPE
+) -> list[LayerRow]:
+    """What each elementary layer gives out, holds and costs, in the order data flows."""
+    rows: list[LayerRow] = []
+    hooks = [
+        layer.register_forward_hook(_row_writer(name, rows))
+        for name, layer in model.named_modules()
+        if not list(layer.children())
+    ]
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(input_shape))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        model.train(was_training)
+    return rows
+
+
+def _row_writer(name: str, rows: list[LayerRow]) -> Callable[..., None]:
+    def write(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        shape = tuple(output.shape[1:])
+        rows.append(
+            LayerRow(name, type(layer).__name__, shape, count_parameters(layer), _macs(layer, shape))
+        )
+
+    return write
+
+
+def _macs(layer: nn.Module, output_shape: tuple[int, ...]) -> int:
+    """Multiply-adds of one layer per image: weights used once for each output pixel."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.weight.numel() * output_shape[-1] * output_shape[-2]
+    return layer.weight.numel() if isinstance(layer, nn.Linear) else 0

@@ -1,0 +1,172 @@
+"""Soft targets, memoised: a teacher's logits for every (image, view), computed at most once.
+
+An image has only 50 views, so what a teacher says can be kept. Logits are filled lazily, one whole
+block of 1,024 images at a time and always in the block's own order; a value therefore never
+depends on who asked first. They are stored as float16, one small file per (block, view), under a
+folder named after the teacher's weights and the images, so that a changed teacher or data set can
+never meet a stale cache. Files appear by an atomic rename: several processes may share a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .files import atomic_path
+from .views import BLOCK, IDENTITY_VIEW, N_VIEWS, apply_view, block_slices, normalise
+
+CHUNK = 256  # images per teacher call: fixed, so that rounding is always the same
+
+
+class Images(Protocol):
+    """What is needed of a split."""
+
+    images: Tensor
+    labels: Tensor
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+class MisalignedTargets(RuntimeError):
+    """The cached logits are not what the teacher says about these images."""
+
+
+def fingerprint(model: nn.Module) -> str:
+    """16 hex digits that change when any weight, buffer or layer of `model` changes."""
+    digest = hashlib.sha256(repr(model).encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class SoftTargets:
+    """The logits of `teacher` for every view of the images of `split`.
+
+    Args:
+        teacher: any classifier; it is used in eval mode under `inference_mode` and left as found.
+        split: the training images, uint8 (N, 3, H, W); order matters and is kept.
+        folder: where files go, a sub-folder per (teacher, images); None keeps them in memory only.
+    """
+
+    def __init__(self, teacher: nn.Module, split: Images, folder: Path | str | None = None) -> None:
+        self.teacher = teacher
+        self.images = split.images
+        self.teacher_fingerprint = fingerprint(teacher)
+        self.fingerprint = f"{self.teacher_fingerprint}-{split.fingerprint}"
+        self.folder = None if folder is None else Path(folder) / self.fingerprint
+        self.teacher_calls = 0  # blocks computed by this object, for progress bars and tests
+        self._slices = block_slices(len(self.images))
+        self._known: dict[tuple[int, int], Tensor] = {}
+
+    def __repr__(self) -> str:
+        done = len(self._known)
+        return (
+            f"SoftTargets({len(self.images):,} images x {N_VIEWS} views, {done:,} of "
+            f"{len(self._slices) * N_VIEWS:,} blocks in memory)"
+        )
+
+    def block(self, number: int, view: int) -> Tensor:
+        """float16 (n, C): logits for block `number` seen as `view`, in the block's own order."""
+        key = (number, view)
+        if key not in self._known:
+            stored = self._read(number, view)
+            self._known[key] = self._ask(number, view) if stored is None else stored
+        return self._known[key]
+
+    def epoch(self, views: list[int] | None) -> Tensor:
+        """float16 (N, C): logits for all images in split order, one view per block.
+
+        Args:
+            views: as `views.epoch_views` gives them; None means the unchanged images.
+        """
+        views = [IDENTITY_VIEW] * len(self._slices) if views is None else views
+        if len(views) != len(self._slices):
+            raise ValueError(f"{len(views)} views were given for {len(self._slices)} blocks.")
+        return torch.cat([self.block(number, view) for number, view in enumerate(views)])
+
+    def missing(self, views: list[int] | None) -> int:
+        """How many blocks of an epoch the teacher would still have to be asked for."""
+        views = [IDENTITY_VIEW] * len(self._slices) if views is None else views
+        return sum(
+            (number, view) not in self._known and not self._stored(number, view)
+            for number, view in enumerate(views)
+        )
+
+    def clean(self) -> Tensor:
+        """float16 (N, C): logits of the unchanged images."""
+        return self.epoch(None)
+
+    def check_alignment(self, samples: int = 64, seed: int = 0) -> None:
+        """Recompute random (image, view) pairs that are cached and compare.
+
+        Raises:
+            MisalignedTargets: a cached value differs from what the teacher says now.
+        """
+        if not self._known:
+            self.clean()
+        keys = sorted(self._known)
+        generator = torch.Generator().manual_seed(seed)
+        for pick in torch.randint(len(keys), (samples,), generator=generator).tolist():
+            number, view = keys[pick]
+            part = self.images[self._slices[number]]
+            row = int(torch.randint(len(part), (1,), generator=generator))
+            live = self._logits(apply_view(part[row : row + 1], view))[0]
+            kept = self._known[number, view][row].float()
+            if not torch.allclose(live, kept, rtol=2e-2, atol=2e-2):
+                raise MisalignedTargets(
+                    f"The cached soft targets of block {number}, view {view}, image {row} are not "
+                    "what the teacher says; the cache is shuffled or belongs to other images. "
+                    "Delete its folder and compute it again."
+                )
+
+    def _logits(self, images: Tensor) -> Tensor:
+        device = next(self.teacher.parameters()).device
+        was_training = self.teacher.training
+        self.teacher.eval()
+        try:
+            with torch.inference_mode():
+                parts = [
+                    self.teacher(normalise(images[start : start + CHUNK].to(device))).float().cpu()
+                    for start in range(0, len(images), CHUNK)
+                ]
+        finally:
+            self.teacher.train(was_training)
+        return torch.cat(parts)
+
+    def _ask(self, number: int, view: int) -> Tensor:
+        self.teacher_calls += 1
+        logits = self._logits(apply_view(self.images[self._slices[number]], view)).clone().half()
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self._path(number, view)) as path, open(path, "wb") as file:
+                np.save(file, logits.numpy())
+        return logits
+
+    def _path(self, number: int, view: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"block{number:03d}-view{view:02d}.npy"
+
+    def _stored(self, number: int, view: int) -> bool:
+        return self.folder is not None and self._path(number, view).exists()
+
+    def _read(self, number: int, view: int) -> Tensor | None:
+        """What is on disk, or None when it is absent or cut short (it is then made again)."""
+        if not self._stored(number, view):
+            return None
+        try:
+            values = np.load(self._path(number, view), allow_pickle=False)
+        except (ValueError, EOFError, OSError):
+            return None
+        part = self._slices[number]
+        fits = values.ndim == 2 and len(values) == part.stop - part.start
+        return torch.from_numpy(values) if fits and values.dtype == np.float16 else None
+
+
+__all__ = ["BLOCK", "Images", "MisalignedTargets", "SoftTargets", "fingerprint"]

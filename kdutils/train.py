@@ -1,0 +1,419 @@
+"""The one training loop of the project. A method is a loss that you hand to it.
+
+    history = fit(student, data, Recipe(epochs=8))                             # labels only
+    history = fit(student, data, Recipe(epochs=8), loss=Distillation(4, 0.9),
+                  soft_targets=SoftTargets(teacher, data.train))               # distilled
+
+Images stay in memory as uint8; views, shuffling and normalisation are batched tensor operations.
+Every random choice follows from (seed, epoch), so a run that is stopped and started again from its
+checkpoint ends in the same weights, bit for bit, as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .files import atomic_path
+from .losses import LabelLoss, Loss
+from .metrics import Metrics, summarise
+from .settings import settings
+from .views import epoch_images, epoch_views, normalise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .data import ImageData, Split
+
+Row = dict[str, float]
+
+
+class TeacherLogits(Protocol):
+    """What `fit` needs of soft targets: the logits for one epoch, and a name for what they are."""
+
+    fingerprint: str
+
+    def epoch(self, views: list[int] | None) -> Tensor: ...
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+class CheckpointMismatch(ValueError):
+    """A checkpoint cannot be continued: it belongs to another run, or it is damaged."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: SGD with Nesterov momentum and a triangular learning rate.
+
+    The rate climbs linearly to its peak over the first `warmup` share of all steps, then falls
+    linearly to zero. Weight decay acts on weight matrices and filters, not on biases and norms.
+    """
+
+    epochs: int = 8
+    batch_size: int = 128
+    learning_rate: float = 0.25  # the peak
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.2  # share of all steps, 0..1
+    augment: bool = True  # show views; False shows every image unchanged
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(
+                f"A recipe needs at least one epoch and one image a batch, got {self.epochs} and "
+                f"{self.batch_size}."
+            )
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"Warm-up is {self.warmup}; it is a share of all steps, 0 up to 1.")
+
+
+@dataclass
+class History:
+    """What happened in training: one row per epoch.
+
+    Row keys: epoch (from 1), train_loss, train_accuracy, val_accuracy, val_nll, learning_rate and
+    seconds (since the start, resumed runs added up). Accuracies are fractions.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def last(self) -> Row:
+        """The last epoch's row. We never pick the best epoch: that would be choosing by luck."""
+        return self.rows[-1]
+
+    def column(self, name: str) -> list[float]:
+        return [row[name] for row in self.rows]
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a pandas DataFrame, indexed by epoch."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows).set_index("epoch")
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return "no epoch finished"
+        last, stopped = self.last, ", stopped early" if self.interrupted else ""
+        return (
+            f"{len(self.rows)} epochs in {last['seconds']:.0f} s{stopped}: loss "
+            f"{last['train_loss']:.3f}, validation accuracy {100 * last['val_accuracy']:.2f} %"
+        )
+
+
+def fit(
+    model: nn.Module,
+    data: ImageData,
+    recipe: Recipe | None = None,
+    *,
+    loss: Loss | None = None,
+    soft_targets: TeacherLogits | None = None,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    progress: bool = True,
+    on_epoch: Callable[[Row], bool | None] | None = None,
+    label: str | None = None,
+) -> History:
+    """Train `model` in place on `data.train`; measure it on `data.val` after each epoch.
+
+    Args:
+        model: a classifier of float (N, 3, H, W).
+        data: an `ImageData`; the test split is never looked at.
+        recipe: epochs, batch size, learning rate, …; default `Recipe()`.
+        loss: called as loss(student_logits, teacher_logits, labels); default cross entropy.
+        soft_targets: where teacher logits come from; None hands the loss None.
+        seed: decides batches and views. Give baseline and distilled student the same one.
+        checkpoint: file to save after every epoch and to continue from if it exists.
+        progress: show a progress bar.
+        on_epoch: called with each new row; return True to stop after this epoch.
+        label: name on the progress bar; default the model's name.
+
+    Returns:
+        The history. Ctrl-C keeps the last finished epoch and returns with `interrupted` set.
+
+    Raises:
+        TrainingDiverged: NaN or infinite loss; the model holds the last finished epoch.
+        CheckpointMismatch: the checkpoint belongs to another run or is cut short.
+    """
+    recipe, loss = recipe or Recipe(), loss or LabelLoss()
+    path = None if checkpoint is None else Path(checkpoint)
+    run = _Run(model, data, recipe, loss, soft_targets, seed)
+    if path is not None and path.exists():
+        run.restore(path)
+    with _bar(recipe.epochs * run.steps, run, label, progress) as bar:
+        try:
+            for epoch in range(len(run.history.rows), recipe.epochs):
+                row = run.epoch(epoch, bar)
+                if path is not None:
+                    run.save(path)
+                bar.set_postfix_str(f"val {100 * row['val_accuracy']:.1f} %", refresh=False)
+                if on_epoch is not None and on_epoch(row):
+                    break
+        except KeyboardInterrupt:
+            run.roll_back()
+            run.history.interrupted = True
+    return run.history
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        recipe: Recipe,
+        loss: Loss,
+        soft_targets: TeacherLogits | None,
+        seed: int,
+    ) -> None:
+        self.device = torch.device(settings().device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.data, self.recipe, self.loss, self.seed = data, recipe, loss, seed
+        self.soft_targets = soft_targets
+        layout = torch.channels_last
+        self.images = data.train.images.to(self.device, memory_format=layout)
+        self.labels = data.train.labels.to(self.device)
+        self.steps = max(1, len(self.labels) // recipe.batch_size)
+        self.optimizer = _optimizer(model, recipe)
+        self.history = History()
+        self.good = _copy(model.state_dict())
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this run this run: a checkpoint must match all of it."""
+        return {
+            "network": repr(self.model),
+            "recipe": asdict(self.recipe),
+            "loss": repr(self.loss),
+            "seed": self.seed,
+            "data": self.data.fingerprint,
+            "teacher": None if self.soft_targets is None else self.soft_targets.fingerprint,
+        }
+
+    def epoch(self, epoch: int, bar: Any) -> Row:
+        """One pass over the training images, then a look at validation."""
+        began = time.perf_counter()
+        views = epoch_views(len(self.images), self.seed, epoch) if self.recipe.augment else None
+        if self.soft_targets is None:
+            teacher_logits = None
+        else:
+            if epoch == 0 or getattr(self.soft_targets, "missing", lambda _: 0)(views):
+                bar.set_postfix_str("asking the teacher", refresh=True)
+            teacher_logits = self.soft_targets.epoch(views).to(self.device).float()
+        images = epoch_images(self.images, views)
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.model.train()
+        with _seeded(self.seed, epoch):
+            for step, batch in enumerate(self._batches(epoch)):
+                self._set_rate(epoch * self.steps + step)
+                totals += self._step(images, teacher_logits, batch, epoch)
+                bar.update()
+        mean_loss, accuracy = (totals / (self.steps * self._batch_size)).tolist()
+        self._check_finite(mean_loss, epoch)
+        val = evaluate(self.model, self.data.val)
+        before = self.history.rows[-1]["seconds"] if self.history.rows else 0.0
+        row = {
+            "epoch": epoch + 1,
+            "train_loss": mean_loss,
+            "train_accuracy": accuracy,
+            "val_accuracy": val.accuracy,
+            "val_nll": val.nll,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": before + time.perf_counter() - began,
+        }
+        self.history.rows.append(row)
+        self.good = _copy(self.model.state_dict())
+        return row
+
+    @property
+    def _batch_size(self) -> int:
+        return min(self.recipe.batch_size, len(self.labels))
+
+    def _batches(self, epoch: int) -> Iterator[Tensor]:
+        """Random batches across all blocks; the few images left over wait for the next epoch."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(self.labels), generator=generator).to(self.device)
+        size = self._batch_size
+        return (order[start : start + size] for start in range(0, self.steps * size, size))
+
+    def _step(
+        self, images: Tensor, teacher_logits: Tensor | None, batch: Tensor, epoch: int
+    ) -> Tensor:
+        """One update. Gives the batch's summed loss and number right."""
+        labels = self.labels[batch]
+        with autocast(self.device):
+            logits = self.model(normalise(take(images, batch)))
+        logits = logits.float()
+        teacher = None if teacher_logits is None else teacher_logits[batch]
+        loss = self.loss(logits, teacher, labels)
+        if self.device.type == "cpu":  # on a GPU this would wait; there the epoch's mean is checked
+            self._check_finite(loss.item(), epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        right = (logits.detach().argmax(-1) == labels).sum()
+        return torch.stack([loss.detach().double() * len(batch), right.double()])
+
+    def _set_rate(self, step: int) -> None:
+        rate = triangular(step, self.recipe.epochs * self.steps, self.recipe.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * rate
+
+    def _check_finite(self, loss: float, epoch: int) -> None:
+        if not math.isfinite(loss):
+            self.roll_back()
+            raise TrainingDiverged(
+                f"The loss became {loss} in epoch {epoch + 1}; the model is back at epoch "
+                f"{epoch}, the last good one. Lower the learning rate (now "
+                f"{self.recipe.learning_rate}) or check the inputs."
+            )
+
+    def roll_back(self) -> None:
+        """Put the model back to the last finished epoch."""
+        self.model.load_state_dict(self.good)
+
+    def save(self, path: Path) -> None:
+        """Write everything that the next epoch needs, atomically."""
+        state = {
+            "identity": self.identity(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rows": self.history.rows,
+        }
+        with atomic_path(path) as part:
+            torch.save(state, part)
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint of the very same run."""
+        state = read_checkpoint(path)
+        mine, theirs = self.identity(), state["identity"]
+        different = [key for key in mine if mine[key] != theirs.get(key)]
+        if different:
+            raise CheckpointMismatch(
+                f"The checkpoint {path.name} belongs to a run with another "
+                f"{' and '.join(different)}; delete it or choose another file name."
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = History(list(state["rows"]))
+        self.good = _copy(self.model.state_dict())
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a training checkpoint without running any code that it might hold.
+
+    Raises:
+        CheckpointMismatch: the file is cut short or is no checkpoint of ours.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        raise CheckpointMismatch(
+            f"The checkpoint {path.name} is cut short or damaged; delete it and train again."
+        ) from error
+    if not isinstance(state, dict) or "identity" not in state:
+        raise CheckpointMismatch(f"{path.name} is not a checkpoint of kdutils.train.fit.")
+    return state
+
+
+def predict(model: nn.Module, split: Split, batch_size: int = 500) -> Tensor:
+    """float32 (N, C): logits for every image of `split`, unaugmented, in eval mode, on the CPU."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        parts = [
+            model(normalise(split.images[start : start + batch_size].to(device))).float().cpu()
+            for start in range(0, len(split.images), batch_size)
+        ]
+    model.train(was_training)
+    return torch.cat(parts).clone()
+
+
+def evaluate(model: nn.Module, split: Split) -> Metrics:
+    """Accuracy, NLL and ECE of `model` on `split`; the model is left in the mode it was in."""
+    return summarise(predict(model, split), split.labels)
+
+
+def triangular(step: int, total: int, warmup: float) -> float:
+    """The share of the peak learning rate at `step` (0-based) of `total`: up, then down."""
+    position = (step + 1) / (total + 1)
+    if position < warmup:
+        return position / warmup
+    return (1 - position) / (1 - warmup)
+
+
+def take(images: Tensor, index: Tensor) -> Tensor:
+    """images[index] that keeps channels_last, so that no later step has to rearrange pixels."""
+    return images.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
+
+
+def native_bfloat16() -> bool:
+    """Whether this machine computes bfloat16 in hardware (else it is slower than float32)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return any(
+        getattr(torch.cpu, name, lambda: False)()
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 autocast where the processor has it natively, nothing elsewhere."""
+    if native_bfloat16():
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        foreach=True,
+    )
+
+
+def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, epoch: int) -> Iterator[None]:
+    """Layers that draw random numbers (dropout) draw the same in a resumed run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed * 1_000_003 + epoch)
+        yield
+
+
+@contextlib.contextmanager
+def _bar(total: int, run: _Run, label: str | None, progress: bool) -> Iterator[Any]:
+    from tqdm.auto import tqdm
+
+    name = label or getattr(run.model, "name", type(run.model).__name__)
+    done = len(run.history.rows) * run.steps
+    with tqdm(
+        total=total, initial=done, desc=name, unit="batch", disable=not progress, leave=False
+    ) as bar:
+        yield bar
