@@ -1,0 +1,317 @@
+"""Images in memory: one call, `load()`, for every data set of the course.
+
+    data = load()                 # KDUTILS_DATA, or "auto"
+    data.train.images             # uint8 (N, 3, 32, 32)
+    data.train.labels             # int64 (N,)
+    data.classes                  # ('airplane', 'automobile', ...)
+
+There are three splits. `train` is learned from. `val` is cut from the training images and is what
+choices are made on. `test` is looked at once per final model.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import html
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import DataError
+
+__all__ = ["DataError", "ImageData", "Split", "load"]
+
+NAMES = ("auto", "cifar10", "folder", "shapes")
+SHAPES_TRAIN, SHAPES_VAL, SHAPES_TEST = 10_000, 2_000, 4_000
+MOST_VAL = 5_000
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """Images and their labels.
+
+    Attributes:
+        images: uint8 (N, 3, 32, 32).
+        labels: int64 (N,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.shape[1:] != (3, 32, 32):
+            raise DataError(
+                "Images must be uint8 of shape (N, 3, 32, 32), "
+                f"not {self.images.dtype} of shape {tuple(self.images.shape)}."
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise DataError(
+                f"Labels must be int64 of shape ({len(self.images)},), "
+                f"not {self.labels.dtype} of shape {tuple(self.labels.shape)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Split({len(self):,} images)"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that name these pixels and labels, in this order (SHA-256)."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest.update(memoryview(self.images.cpu().contiguous().numpy()).cast("B"))
+        digest.update(memoryview(self.labels.cpu().contiguous().numpy()).cast("B"))
+        return digest.hexdigest()[:16]
+
+    def subset(self, n: int, seed: int = 0) -> Split:
+        """`n` of the images, every class in its share, chosen by `seed`; the order is kept.
+
+        Raises:
+            ValueError: `n` is not in 1..len(self).
+        """
+        if not 1 <= n <= len(self):
+            raise ValueError(f"A subset of {len(self):,} images cannot have {n:,}.")
+        chosen = torch.from_numpy(_stratified(self.labels.cpu().numpy(), n, seed))
+        return self._take(chosen.to(self.labels.device))
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same split on another device."""
+        moved = Split(self.images.to(device), self.labels.to(device))
+        if "fingerprint" in self.__dict__:  # a cached property lives in the instance's dict
+            moved.__dict__["fingerprint"] = self.fingerprint
+        return moved
+
+    def _take(self, index: Tensor) -> Split:
+        return Split(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageData:
+    """A data set in memory, cut into three splits.
+
+    Attributes:
+        classes: class names; a label is an index into them.
+        name: display name, for titles.
+        notice: empty, or the sentence to show when `shapes` stands in for CIFAR-10.
+        similarity: float32 (C, C) in [0, 1], how alike two classes are by construction, or None
+            where nobody knows.
+        is_synthetic: True for drawn images.
+    """
+
+    train: Split
+    val: Split
+    test: Split
+    classes: tuple[str, ...]
+    name: str
+    notice: str = ""
+    similarity: Tensor | None = field(default=None)
+    is_synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        for part, split in self.splits.items():
+            if len(split) == 0:
+                raise DataError(f"The {part} split of {self.name} is empty; add images.")
+            least, most = int(split.labels.min()), int(split.labels.max())
+            if least < 0 or most >= len(self.classes):
+                raise DataError(
+                    f"The {part} split of {self.name} has labels from {least} to {most}, but its "
+                    f"{len(self.classes)} classes are numbered 0 to {len(self.classes) - 1}."
+                )
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name, in the order train, val, test."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that name the pixels, labels and class names of all splits."""
+        parts = [split.fingerprint for split in self.splits.values()]
+        return hashlib.sha256(repr((parts, self.classes)).encode()).hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        sizes = " · ".join(f"{part} {len(split):,}" for part, split in self.splits.items())
+        lines = [f"{self.name}: {sizes}", f"{len(self.classes)} classes: {', '.join(self.classes)}"]
+        return "\n".join([self.notice, *lines] if self.notice else lines)
+
+    def _repr_html_(self) -> str:
+        banner = ""
+        if self.notice:
+            banner = (
+                '<div role="note" style="border-left:6px solid #d55e00;background:#fff3e6;'
+                'color:#222;padding:.6em 1em;margin:.4em 0"><b>Stand-in data.</b> '
+                f"{html.escape(self.notice)}</div>"
+            )
+        rows = []
+        for part, split in self.splits.items():
+            counts = torch.bincount(split.labels.cpu(), minlength=len(self.classes))
+            least, most = int(counts.min()), int(counts.max())
+            per_class = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+            rows.append(f"<tr><td>{part}</td><td>{len(split):,}</td><td>{per_class}</td></tr>")
+        return (
+            f"{banner}<table><caption><b>{html.escape(self.name)}</b>: "
+            f"{len(self.classes)} classes, {html.escape(', '.join(self.classes))}</caption>"
+            "<thead><tr><th>split</th><th>images</th><th>images per class</th></tr></thead>"
+            f"<tbody>{''.join(rows)}</tbody></table>"
+        )
+
+
+def load(
+    name: str | Path | None = None,
+    *,
+    train_size: int | None = None,
+    val_size: int | None = None,
+    test_size: int | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> ImageData:
+    """Load a data set into memory.
+
+    Args:
+        name: "cifar10", "shapes", "auto", or the path of a folder of images (see
+            `kdutils.folder`). None means KDUTILS_DATA, and "auto" where that is not set. "auto"
+            takes a local copy of CIFAR-10, else downloads it when that is quick (it decides
+            within about 5 seconds), else takes `shapes` and says so in `.notice`.
+        train_size: at most this many training images, every class in its share; None keeps all.
+        val_size: images cut from the training images for validation. None: a tenth, at most
+            5,000 (2,000 for shapes).
+        test_size: at most this many test images.
+        seed: chooses the validation images and the subsets, never the test split itself.
+        cache: where downloads and decoded images are kept; None is the user's cache folder.
+
+    Raises:
+        DataError: unknown name, data that is missing, damaged or unusable.
+        ValueError: a size out of range.
+    """
+    from .settings import settings
+
+    asked = str(name) if name is not None else settings().data
+    cache = Path(cache) if cache is not None else settings().cache
+    _check_sizes(train_size, val_size, test_size)
+    whole = _read(asked, cache)
+    n_val = whole.default_val if val_size is None else val_size
+    if n_val >= len(whole.train):
+        raise ValueError(
+            f"val_size is {n_val:,}, but {whole.name} has {len(whole.train):,} training images to "
+            "cut it from; ask for fewer."
+        )
+    train, val = _cut(whole.train, n_val, seed)
+    return ImageData(
+        train=_at_most(train, train_size, seed),
+        val=val,
+        test=_at_most(whole.test, test_size, seed),
+        classes=whole.classes,
+        name=whole.name,
+        notice=whole.notice,
+        similarity=whole.similarity,
+        is_synthetic=whole.is_synthetic,
+    )
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What a source gives: training and test images, before validation is cut off."""
+
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    name: str
+    default_val: int
+    notice: str = ""
+    similarity: Tensor | None = None
+    is_synthetic: bool = False
+
+
+def _read(asked: str, cache: Path) -> _Whole:
+    """Find the source that `asked` names, and read it."""
+    word = asked.strip().lower()
+    if word == "shapes":
+        return _shapes(cache)
+    if word == "folder":
+        raise DataError(
+            "'folder' needs to know which folder: set KDUTILS_DATA=/path/to/folder, or call "
+            "load('/path/to/folder')."
+        )
+    path = Path(asked).expanduser()
+    if path.is_dir() or path.is_file() or any(mark in asked for mark in ("/", os.sep, "~")):
+        return _folder(path, cache)
+    close = difflib.get_close_matches(word.replace("-", ""), NAMES, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise DataError(
+        f"There is no data set named {asked!r}; take one of cifar10, shapes, auto, or the path of "
+        f"a folder of images.{hint}"
+    )
+
+
+def _folder(path: Path, cache: Path) -> _Whole:
+    from . import folder
+
+    decoded = folder.read(path, cache)
+    train, test = (
+        Split(torch.from_numpy(decoded.images[part]), torch.from_numpy(decoded.labels[part]))
+        for part in ("train", "test")
+    )
+    return _Whole(train, test, decoded.classes, decoded.name, _tenth(train))
+
+
+def _shapes(cache: Path) -> _Whole:
+    from . import shapes
+
+    def drawn(n: int, seed: int) -> Split:
+        images, labels = shapes.generate(n, seed)
+        return Split(torch.from_numpy(images), torch.from_numpy(labels))
+
+    return _Whole(
+        train=drawn(SHAPES_TRAIN + SHAPES_VAL, seed=0),
+        test=drawn(SHAPES_TEST, seed=1),
+        classes=tuple(shapes.CLASSES),
+        name="shapes",
+        default_val=SHAPES_VAL,
+        similarity=torch.as_tensor(np.asarray(shapes.SIMILARITY), dtype=torch.float32),
+        is_synthetic=True,
+    )
+
+
+def _tenth(train: Split) -> int:
+    return max(1, min(MOST_VAL, len(train) // 10))
+
+
+def _check_sizes(*sizes: int | None) -> None:
+    for name, size in zip(("train_size", "val_size", "test_size"), sizes, strict=True):
+        if size is not None and size < 1:
+            raise ValueError(f"{name} is {size}, but must be at least 1 (or None).")
+
+
+def _at_most(split: Split, n: int | None, seed: int) -> Split:
+    return split if n is None or n >= len(split) else split.subset(n, seed)
+
+
+def _cut(split: Split, n: int, seed: int) -> tuple[Split, Split]:
+    """(the rest, `n` images), both stratified; together they are the whole split."""
+    chosen = torch.zeros(len(split), dtype=torch.bool)
+    chosen[torch.from_numpy(_stratified(split.labels.numpy(), n, seed))] = True
+    return split._take((~chosen).nonzero().squeeze(1)), split._take(chosen.nonzero().squeeze(1))
+
+
+def _stratified(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Indices of `n` images, sorted. Each class gives its share; largest remainders get the rest.
+
+    For one seed, and as long as the shares grow, a smaller choice is part of a larger one.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    share = n * counts / len(labels)
+    take = np.floor(share).astype(int)
+    largest_first = np.argsort(take - share, kind="stable")
+    take[largest_first[: n - take.sum()]] += 1
+    rng = np.random.default_rng(seed)
+    chosen = [
+        rng.permutation(np.flatnonzero(labels == c))[:k] for c, k in zip(classes, take, strict=True)
+    ]
+    return np.sort(np.concatenate(chosen))
