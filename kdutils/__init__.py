@@ -26,6 +26,7 @@ _MODULES = (
     "models",
     "notebooks",
     "plots",
+    "series",
     "shapes",
     "soft_targets",
     "timing",

@@ -193,15 +193,9 @@ class _Run:
         self.good = _copy(model.state_dict())
 
     def identity(self) -> dict[str, Any]:
-        """What makes this run this run: a checkpoint must match all of it."""
-        return {
-            "network": repr(self.model),
-            "recipe": asdict(self.recipe),
-            "loss": repr(self.loss),
-            "seed": self.seed,
-            "data": self.data.fingerprint,
-            "teacher": None if self.soft_targets is None else self.soft_targets.fingerprint,
-        }
+        return identity(
+            self.model, self.data, self.recipe, self.loss, self.soft_targets, self.seed
+        )
 
     def epoch(self, epoch: int, bar: Any) -> Row:
         """One pass over the training images, then a look at validation."""
@@ -310,6 +304,25 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = History(list(state["rows"]))
         self.good = _copy(self.model.state_dict())
+
+
+def identity(
+    model: nn.Module,
+    data: ImageData,
+    recipe: Recipe,
+    loss: Loss,
+    soft_targets: TeacherLogits | None,
+    seed: int,
+) -> dict[str, Any]:
+    """What makes a run this run: a checkpoint, or a saved network, must match all of it."""
+    return {
+        "network": repr(model),
+        "recipe": asdict(recipe),
+        "loss": repr(loss),
+        "seed": seed,
+        "data": data.fingerprint,
+        "teacher": None if soft_targets is None else soft_targets.fingerprint,
+    }
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
