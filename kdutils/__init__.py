@@ -29,6 +29,7 @@ _MODULES = (
     "series",
     "shapes",
     "soft_targets",
+    "textbook",
     "timing",
     "train",
     "views",
