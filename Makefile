@@ -1,0 +1,72 @@
+# Two commands: `make run` and `make test`. Each sets up its own .venv first, when needed.
+# Another interpreter:  make run PYTHON=/path/to/python3.12
+
+PYTHON ?=
+VENV   := .venv
+PY     := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+EXTRAS := notebooks,test
+PIP    := $(PY) -m pip --disable-pip-version-check --quiet
+CELL_TIMEOUT := 900
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab setup clean FORCE
+
+help: ## show this list
+	@echo "Knowledge distillation, hands on. Each command sets up .venv first (about 2 minutes, once):"
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{c = $$2; $$1 = $$2 = ""; printf "  make %-8s%s\n", c, $$0}'
+
+run: $(READY) ## run the whole series without a browser, print the results table
+	@$(PY) -m kdutils run
+
+test: $(READY) ## run the unit tests, and every notebook in the smoke profile
+	@echo "Running the tests, and every notebook on the drawn shapes in the smoke profile (some minutes) ..."
+	@KDUTILS_PROFILE=smoke KDUTILS_DATA=shapes $(PY) -m pytest --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout=$(CELL_TIMEOUT) tests $(wildcard notebooks/[0-9][0-9]_*.ipynb)
+
+lab: $(READY) ## open JupyterLab on the first notebook
+	@$(PY) -m jupyter lab notebooks/01_data.ipynb
+
+setup: $(READY) ## only set up .venv
+
+clean: ## remove .venv (what was trained, in results/, stays)
+	rm -rf $(VENV)
+
+# The stamp holds the folder it was made in: a checkout that moved is installed anew.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+$(READY): FORCE
+endif
+
+$(READY): pyproject.toml constraints.txt
+	@set -e; \
+	python=; \
+	for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11 python); do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    python="$$candidate"; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Python 3.11 or newer is needed, and $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) -V 2>&1 | tail -n 1)." >&2; \
+	  echo "Install a newer one, then: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; \
+	fi; \
+	if ! "$$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then \
+	  echo "$$python cannot make virtual environments: its venv module is missing." >&2; \
+	  echo "On Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; \
+	fi; \
+	if [ -e $(VENV)/.installing ] || ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	  if [ -e $(VENV) ]; then echo "An earlier set-up did not finish: starting $(VENV) afresh."; fi; \
+	  rm -rf $(VENV); \
+	  echo "Making $(VENV) with $$("$$python" -V) ..."; \
+	  "$$python" -m venv $(VENV); \
+	fi; \
+	rm -f $(READY); : > $(VENV)/.installing; \
+	$(PIP) install --upgrade -c constraints.txt pip 2>/dev/null \
+	  || echo "pip could not be renewed; going on with $$($(PY) -m pip --version | cut -d' ' -f1,2)."; \
+	echo "Installing PyTorch, Jupyter and the rest (about 2 minutes, 6 GB with the GPU libraries that come along) ..."; \
+	$(PIP) install --no-compile --progress-bar off -c constraints.txt -e '.[$(EXTRAS)]' || { \
+	  echo "The installation failed: see the lines above. When the network is back, run the same command again." >&2; exit 1; }; \
+	echo "Checking that everything imports ..."; \
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -c 'import torch, torchvision.ops, torchmetrics, pandas, scipy.stats, seaborn, ipywidgets, ipykernel.kernelapp, nbclient, nbconvert, jupytext, nbval.plugin, kdutils' || { \
+	  echo "The packages are installed but do not import: see the lines above. 'make clean' and the same command start afresh." >&2; exit 1; }; \
+	printf '%s\n' '$(CURDIR)' > $(READY); rm -f $(VENV)/.installing
