@@ -135,6 +135,24 @@ def class_similarity(logits: Tensor, labels: Tensor, temperature: float = 4.0) -
     return totals / torch.bincount(labels, minlength=classes).clamp(min=1).unsqueeze(1)
 
 
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's rank correlation in [-1, 1]: do two lists of numbers have the same order?
+
+    Args:
+        a, b: (n,) numbers, tensors or arrays; ties share their mean rank.
+
+    Raises:
+        ValueError: lengths differ, or there are fewer than two numbers.
+    """
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(
+            f"A rank correlation needs two or more pairs, got {len(a)} and {len(b)} numbers."
+        )
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(a, b).statistic)
+
+
 def wilson_interval(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Interval for a proportion (Wilson 1927): honest also near 0 and 1.
 

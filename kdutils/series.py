@@ -9,16 +9,21 @@ done twice: whoever comes first trains, everybody after loads.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from . import artifacts
+import torch
+from torch import Tensor
+
+from . import artifacts, models, timing
 from . import data as data_module
 from .artifacts import Trained
-from .losses import Distillation, LabelLoss
+from .losses import Distillation, LabelLoss, Loss
 from .settings import Budget, settings
 from .soft_targets import SoftTargets
-from .train import Recipe
+from .train import Recipe, TeacherLogits
+from .views import epoch_views
 
 if TYPE_CHECKING:
     from .data import ImageData
@@ -81,3 +86,205 @@ def distilled(
         "distilled", "student", data, plan, loss=loss, soft_targets=targets, seed=seed,
         progress=progress,
     )  # fmt: skip
+
+
+# --- the sweep and the controls: many short runs on a part of the images ------------------------
+
+
+def sweep_data(data: ImageData) -> ImageData:
+    """`data` with the training images of the sweep (`Budget.sweep_train_size`); the same val."""
+    size = budget(data).sweep_train_size
+    if size is None or size >= len(data.train):
+        return data
+    return replace(data, train=data.train.subset(size))
+
+
+def short_run(
+    part: ImageData,
+    loss: Loss | None = None,
+    targets: TeacherLogits | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Trained:
+    """A student of `Budget.sweep_epochs` epochs on `part` (from `sweep_data`), loaded or trained.
+
+    All short runs of one seed share their start, their batches and their views.
+    """
+    plan = recipe("student", budget(part).sweep_epochs)
+    return artifacts.train_or_load(
+        "short", "student", part, plan, loss=loss, soft_targets=targets, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Validation accuracies of a temperature x soft-weight grid: one seed, one short budget.
+
+    `accuracy` is float64 (temperatures, weights), fractions; `baseline` the same for labels only.
+    """
+
+    temperatures: tuple[float, ...]
+    weights: tuple[float, ...]
+    accuracy: Tensor
+    baseline: float
+    images: int  # training images of each run
+    epochs: int  # of each run
+
+    @property
+    def best(self) -> Distillation:
+        """The cell with the highest accuracy."""
+        row, column = divmod(int(self.accuracy.argmax()), len(self.weights))
+        return Distillation(self.temperatures[row], self.weights[column])
+
+    def __str__(self) -> str:
+        return (
+            f"{self.accuracy.numel()} settings, each {self.epochs} epochs on {self.images:,} "
+            f"images: labels only {100 * self.baseline:.2f} %, best "
+            f"{100 * self.accuracy.max():.2f} % at T = {self.best.temperature:g}, soft weight "
+            f"{self.best.soft_weight:g}"
+        )
+
+
+def sweep(data: ImageData, teacher: Trained, seed: int = 0, progress: bool = True) -> Sweep:
+    """Distil one short student for each temperature and weight of the profile's grid."""
+    part, plan = sweep_data(data), budget(data)
+    targets = soft_targets(teacher, part)
+
+    def accuracy(loss: Loss, source: TeacherLogits | None) -> float:
+        return short_run(part, loss, source, seed, progress).history.last["val_accuracy"]
+
+    rows = [
+        [accuracy(Distillation(t, w), targets) for w in plan.sweep_weights]
+        for t in plan.sweep_temperatures
+    ]
+    return Sweep(
+        temperatures=plan.sweep_temperatures,
+        weights=plan.sweep_weights,
+        accuracy=torch.tensor(rows, dtype=torch.float64),
+        baseline=accuracy(LabelLoss(), None),
+        images=len(part.train),
+        epochs=plan.sweep_epochs,
+    )
+
+
+class ShuffledTargets:
+    """A teacher's answers handed to the wrong images: as soft as before, but about something else.
+
+    Args:
+        targets: the honest soft targets.
+        labels: int64 (N,), of the same images.
+        within_class: True: every image gets the answer for another image of its own class, so
+            what is known about classes stays and what is known about this image goes. False: the
+            answer for any other image.
+        seed: chooses the exchange; nobody keeps its own answer (in a class of two or more).
+    """
+
+    def __init__(
+        self, targets: TeacherLogits, labels: Tensor, within_class: bool, seed: int = 0
+    ) -> None:
+        self.targets = targets
+        self.donor = torch.arange(len(labels))  # whose answer each image is given
+        generator = torch.Generator().manual_seed(seed)
+        groups = labels.cpu() if within_class else torch.zeros(len(labels), dtype=torch.int64)
+        for group in groups.unique():
+            rows = (groups == group).nonzero().squeeze(1)
+            rows = rows[torch.randperm(len(rows), generator=generator)]
+            self.donor[rows] = rows.roll(1)  # one big ring: no fixed point
+        kind = "class" if within_class else "any"
+        self.fingerprint = f"{targets.fingerprint}-shuffled-{kind}-{seed}"
+
+    def epoch(self, views: list[int] | None) -> Tensor:
+        """float16 (N, C), as `SoftTargets.epoch`, exchanged."""
+        return self.targets.epoch(views)[self.donor]
+
+
+def matched_smoothing(logits: Tensor, labels: Tensor, soft_weight: float) -> float:
+    """The label smoothing that is as soft as a distilled student would like to become.
+
+    A student that copies its teacher gives the labels' rivals `soft_weight` times what the teacher
+    gives them at T = 1. Smoothing by s gives them s (C - 1) / C. The two are set equal; 0.9 is the
+    most.
+
+    Args:
+        logits: float (N, C), the teacher's on training images.
+        labels: int64 (N,).
+        soft_weight: of the distillation that is to be matched.
+    """
+    classes = logits.shape[1]
+    own = logits.double().softmax(-1).gather(1, labels.unsqueeze(1)).mean().item()
+    return min(0.9, soft_weight * (1 - own) * classes / (classes - 1))
+
+
+def controls(
+    data: ImageData,
+    teacher: Trained,
+    loss: Distillation = DISTILLATION,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Trained]:
+    """Short runs that take apart why distillation works: what is left when a part is removed.
+
+    Labels only, label smoothing of matched strength, the honest teacher, and the teacher's answers
+    exchanged between images of one class or of all classes.
+    """
+    part = sweep_data(data)
+    targets, labels = soft_targets(teacher, part), part.train.labels
+    seen = targets.epoch(epoch_views(len(labels), seed, 0))  # what training will ask for anyway
+    smoothing = round(matched_smoothing(seen, labels, loss.soft_weight), 3)
+    plans: dict[str, tuple[Loss, TeacherLogits | None]] = {
+        "labels only": (LabelLoss(), None),
+        f"label smoothing {smoothing:.2f}": (LabelLoss(smoothing), None),
+        "distilled": (loss, targets),
+        "answer for another image, same class": (loss, ShuffledTargets(targets, labels, True)),
+        "answer for another image, any class": (loss, ShuffledTargets(targets, labels, False)),
+    }
+    return {
+        name: short_run(part, plan, source, seed, progress)
+        for name, (plan, source) in plans.items()
+    }
+
+
+# --- the benchmark --------------------------------------------------------------------------------
+
+
+def record(
+    name: str,
+    role: str,
+    data: ImageData,
+    runs: Sequence[Trained],
+    seeds: Sequence[int],
+    test_accuracy: Sequence[float],
+    latencies: Mapping[int, timing.Latency],
+) -> dict[str, Any]:
+    """What `artifacts.results_table` and the README need to know of one model, fit for JSON.
+
+    Args:
+        name: for people, for example "student, labels only".
+        role: "teacher", "baseline" or "distilled".
+        data: what it was trained and tested on.
+        runs: the trained networks, one for each of `seeds`.
+        test_accuracy: fractions, one for each of `seeds`.
+        latencies: batch size -> time, for batches of 1 and 128.
+    """
+    model, one, many = runs[0].model, latencies[1], latencies[128]
+    return {
+        "name": name,
+        "role": role,
+        "data": data.name,
+        "profile": settings().profile.name,
+        "parameters": models.count_parameters(model),
+        "macs": models.count_macs(model),
+        "size_mb": models.size_mb(model),
+        "epochs": len(runs[0].history.rows),
+        "seeds": list(seeds),
+        "test_accuracy": [100 * value for value in test_accuracy],
+        "test_images": len(data.test),
+        "train_seconds": [run.seconds for run in runs],
+        "latency_ms": one.median_ms,
+        "latency_p10_ms": one.p10_ms,
+        "latency_p90_ms": one.p90_ms,
+        "latency_128_ms": many.median_ms,
+        "threads": one.threads,
+        "machine": timing.machine(),
+    }
