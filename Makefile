@@ -9,6 +9,10 @@ EXTRAS := notebooks,test
 PIP    := $(PY) -m pip --disable-pip-version-check --quiet
 CELL_TIMEOUT := 900
 
+NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
+# Renamed first: interrupted half-way, it must not look like one that works.
+REMOVE_VENV := rm -rf $(VENV).old; [ ! -e $(VENV) ] || mv $(VENV) $(VENV).old; rm -rf $(VENV).old
+
 .DEFAULT_GOAL := help
 .PHONY: help run test lab setup clean FORCE
 
@@ -31,7 +35,7 @@ lab: $(READY) ## open JupyterLab on the first notebook
 setup: $(READY) ## only set up .venv
 
 clean: ## remove .venv (what was trained, in results/, stays)
-	rm -rf $(VENV)
+	$(REMOVE_VENV)
 
 # The stamp holds the folder it was made in: a checkout that moved is installed anew.
 ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
@@ -42,7 +46,7 @@ $(READY): pyproject.toml constraints.txt
 	@set -e; \
 	python=; \
 	for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11 python); do \
-	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	  if "$$candidate" -c $(NEW_ENOUGH) >/dev/null 2>&1; then \
 	    python="$$candidate"; break; \
 	  fi; \
 	done; \
@@ -54,13 +58,14 @@ $(READY): pyproject.toml constraints.txt
 	  echo "$$python cannot make virtual environments: its venv module is missing." >&2; \
 	  echo "On Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; \
 	fi; \
-	if [ -e $(VENV)/.installing ] || ! $(PY) -m pip --version >/dev/null 2>&1; then \
-	  if [ -e $(VENV) ]; then echo "An earlier set-up did not finish: starting $(VENV) afresh."; fi; \
-	  rm -rf $(VENV); \
+	if [ -e $(VENV)/.installing ] || ! $(PY) -c $(NEW_ENOUGH) >/dev/null 2>&1; then \
+	  if [ -e $(VENV) ]; then echo "$(VENV) is unfinished or does not run: starting it afresh."; fi; \
+	  $(REMOVE_VENV); \
 	  echo "Making $(VENV) with $$("$$python" -V) ..."; \
 	  "$$python" -m venv $(VENV); \
 	fi; \
 	rm -f $(READY); : > $(VENV)/.installing; \
+	$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip --default-pip >/dev/null; \
 	$(PIP) install --upgrade -c constraints.txt pip 2>/dev/null \
 	  || echo "pip could not be renewed; going on with $$($(PY) -m pip --version | cut -d' ' -f1,2)."; \
 	echo "Installing PyTorch, Jupyter and the rest (about 2 minutes, 6 GB with the GPU libraries that come along) ..."; \
