@@ -16,17 +16,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import DataError
-from .files import atomic_path
+from .store import load_arrays, save_arrays
 
 SIDE = 32
 # The endings that torchvision's ImageFolder takes (a test holds the two lists together).
@@ -50,14 +49,10 @@ class Decoded:
     labels: dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class _File:
-    """One image file: where it is, and what tells us that it has changed."""
-
-    path: str
-    size: int
-    modified: int  # nanoseconds
-    changed: int  # nanoseconds; catches an edit that put the time of modification back
+# One image file: path, size, and the two times (nanoseconds) of its last change. The second, which
+# cannot be set by hand, catches an edit that put the first one back. A plain tuple: there are
+# 60,000 of them at every start.
+_File = tuple[str, int, int, int]
 
 
 def read(folder: Path, cache: Path) -> Decoded:
@@ -82,16 +77,16 @@ def read(folder: Path, cache: Path) -> Decoded:
     fingerprint = _fingerprint(folder, classes, files)
     place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
     store = cache / f"folder-{place}.npz"
-    arrays = _load(store, fingerprint)
+    arrays = load_arrays(store, fingerprint)
     if arrays is None:
         arrays = {}
         for part, of_class in files.items():
             labels = np.repeat(np.arange(len(classes)), [len(found) for found in of_class])
             order = np.random.default_rng(0).permutation(len(labels))
-            paths = [file.path for found in of_class for file in found]
+            paths = [file[0] for found in of_class for file in found]
             arrays[f"{part}_images"] = _decode([paths[i] for i in order], folder / part)
             arrays[f"{part}_labels"] = labels[order].astype(np.int64)
-        _save(store, fingerprint, arrays)
+        save_arrays(store, fingerprint, arrays)
     return Decoded(
         name=str(described.get("name") or folder.resolve().name),
         classes=classes,
@@ -167,11 +162,17 @@ def _scan(folder: Path) -> list[_File]:
     below: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
+            name = entry.name.lower()
+            if name.startswith(".") or name in CLUTTER:
                 continue
-            if entry.name.lower().endswith(IMAGE_ENDINGS):
-                stat = entry.stat()
-                here.append(_File(entry.path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+            if name.endswith(IMAGE_ENDINGS):
+                try:
+                    stat = entry.stat()
+                except OSError as error:  # a link to nowhere, no permission
+                    raise DataError(
+                        f"{entry.path} cannot be read ({error.strerror}); replace or remove it."
+                    ) from error
+                here.append((entry.path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
             elif entry.is_dir():
                 below.append(entry.path)
             else:
@@ -179,7 +180,7 @@ def _scan(folder: Path) -> list[_File]:
                     f"{entry.path} is not an image; class folders may hold only images "
                     f"({', '.join(IMAGE_ENDINGS)}), so move it elsewhere."
                 )
-    here.sort(key=lambda file: file.path)
+    here.sort(key=itemgetter(0))
     return here + [file for place in sorted(below) for file in _scan(Path(place))]
 
 
@@ -190,8 +191,7 @@ def _fingerprint(
     digest = hashlib.sha256(repr((CACHE_FORMAT, str(folder.resolve()), classes)).encode())
     for of_class in files.values():
         for found in of_class:
-            rows = [(file.path, file.size, file.modified, file.changed) for file in found]
-            digest.update(repr(rows).encode("utf-8", "surrogatepass"))
+            digest.update(repr(found).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
@@ -207,7 +207,7 @@ def _decode(paths: list[str], title: Path) -> np.ndarray:
             out[i] = _decode_one(paths[i])
         return stop - start
 
-    bar = tqdm(total=len(paths), desc=f"Decoding {title.name}", unit="image", leave=False)
+    bar = tqdm(total=len(paths), desc=f"Decoding {title.name}", leave=False, mininterval=0.5)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             for done in pool.map(work, range(0, len(paths), CHUNK)):
@@ -242,28 +242,3 @@ def _decode_one(path: str) -> np.ndarray:
         f"{path} is a grey image (mode {mode}), but every image must be in colour; convert them "
         "first, for example with PIL's image.convert('RGB')."
     )
-
-
-def _load(store: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
-    """The arrays kept in `store`, or None: not there, from other files, or damaged."""
-    try:
-        with np.load(store, allow_pickle=False) as kept:  # zip: a checksum guards each array
-            if str(kept["fingerprint"]) != fingerprint:
-                return None
-            return {key: kept[key] for key in kept.files if key != "fingerprint"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _save(store: Path, fingerprint: str, arrays: dict[str, np.ndarray]) -> None:
-    """Keep the arrays for next time. When that fails the images in memory are still good."""
-    try:
-        with atomic_path(store) as part, open(part, "wb") as file:
-            np.savez(file, fingerprint=np.array(fingerprint), **arrays)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        warnings.warn(
-            f"The decoded images could not be kept in {store.parent} ({reason}), so the next start "
-            "decodes them again; free some space or make the folder writable.",
-            stacklevel=4,
-        )
