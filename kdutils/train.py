@@ -159,7 +159,7 @@ def fit(
                 row = run.epoch(epoch, bar)
                 if path is not None:
                     run.save(path)
-                bar.set_postfix_str(f"val {100 * row['val_accuracy']:.1f} %", refresh=False)
+                bar.set_postfix_str(f"validation {100 * row['val_accuracy']:.1f} %")
                 if on_epoch is not None and on_epoch(row):
                     break
         except KeyboardInterrupt:
@@ -204,9 +204,9 @@ class _Run:
         if self.soft_targets is None:
             teacher_logits = None
         else:
-            if epoch == 0 or getattr(self.soft_targets, "missing", lambda _: 0)(views):
-                bar.set_postfix_str("asking the teacher", refresh=True)
+            bar.set_postfix_str("fetching soft targets")
             teacher_logits = self.soft_targets.epoch(views).to(self.device).float()
+        bar.set_postfix_str(f"epoch {epoch + 1} of {self.recipe.epochs}")
         images = epoch_images(self.images, views)
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.model.train()
@@ -371,7 +371,7 @@ def triangular(step: int, total: int, warmup: float) -> float:
 
 def take(images: Tensor, index: Tensor) -> Tensor:
     """images[index] that keeps channels_last, so that no later step has to rearrange pixels."""
-    return images.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
+    return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
 
 
 def native_bfloat16() -> bool:

@@ -1,0 +1,100 @@
+"""Metrics against hand-made cases and written-out formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from kdutils import metrics
+
+
+def sure(classes: list[int], n_classes: int = 3, confidence: float = 0.9) -> torch.Tensor:
+    """Logits whose softmax gives `confidence` to the named class."""
+    rest = (1 - confidence) / (n_classes - 1)
+    p = torch.full((len(classes), n_classes), rest)
+    p[torch.arange(len(classes)), torch.tensor(classes)] = confidence
+    return p.log()
+
+
+def test_summarise_on_a_case_by_hand() -> None:
+    m = metrics.summarise(sure([0, 1, 2, 0]), torch.tensor([0, 1, 2, 1]))
+    assert m.accuracy == 0.75 and m.n == 4
+    assert m.nll == pytest.approx(-(3 * math.log(0.9) + math.log(0.05)) / 4, abs=1e-6)
+    assert m.ece == pytest.approx(0.15, abs=1e-6)
+    assert "75.00 %" in str(m)
+
+
+def test_summarise_refuses_what_cannot_be_scored() -> None:
+    with pytest.raises(ValueError, match="cannot be scored"):
+        metrics.summarise(sure([0]), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="cannot be scored"):
+        metrics.summarise(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+
+
+def test_ece_is_the_weighted_gap_of_the_reliability_bins() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(500, 10, generator=generator)
+    labels = torch.randint(10, (500,), generator=generator)
+    bins = metrics.reliability(logits, labels)
+    assert sum(b.count for b in bins) == 500
+    by_bins = sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / 500
+    assert metrics.summarise(logits, labels).ece == pytest.approx(by_bins, abs=1e-5)
+
+
+def test_confusion_matrix_has_true_classes_in_rows() -> None:
+    matrix = metrics.confusion_matrix(sure([1, 1, 2]), torch.tensor([0, 1, 2]))
+    assert matrix.tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert metrics.per_class_accuracy(sure([1, 1, 2]), torch.tensor([0, 1, 2])).tolist() == [
+        0.0,
+        1.0,
+        1.0,
+    ]
+
+
+def test_entropy_and_kl() -> None:
+    uniform, certain = torch.full((4,), 0.25), torch.tensor([1.0, 0, 0, 0])
+    assert metrics.entropy(uniform).item() == pytest.approx(math.log(4))
+    assert metrics.entropy(certain).item() == 0
+    assert metrics.kl_divergence(certain, uniform).item() == pytest.approx(math.log(4))
+    assert metrics.kl_divergence(uniform, uniform).item() == 0
+
+
+def test_agreement() -> None:
+    assert metrics.agreement(sure([0, 1, 2, 0]), sure([0, 1, 1, 1])) == 0.5
+
+
+def test_class_similarity_rows_sum_to_one_and_find_the_twin() -> None:
+    logits = torch.tensor([[5.0, 4.0, 0.0], [4.0, 5.0, 0.0], [0.0, 0.0, 5.0]])
+    table = metrics.class_similarity(logits, torch.arange(3), temperature=2.0)
+    torch.testing.assert_close(table.sum(1), torch.ones(3, dtype=torch.float64))
+    assert table[0, 1] > table[0, 2]
+
+
+def test_wilson_interval_against_the_formula() -> None:
+    right, n, z = 80, 100, 1.959963984540054
+    p = right / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    assert metrics.wilson_interval(right, n) == pytest.approx((centre - half, centre + half))
+    low, high = metrics.Metrics(0.8, 0.5, 0.1, 100).interval
+    assert low < 0.8 < high
+
+
+def test_paired_interval_against_the_t_table() -> None:
+    found = metrics.paired_interval([3.0, 4.0, 5.0, 6.0, 7.0], [1.0, 1.0, 1.0, 1.0, 1.0])
+    half = 2.776445 * math.sqrt(2.5) / math.sqrt(5)  # t(0.975, 4) from a table
+    assert found.mean == 4
+    assert (found.low, found.high) == pytest.approx((4 - half, 4 + half), abs=1e-5)
+    assert found.verdict == "higher"
+    assert metrics.paired_interval([1.0, 1.0], [3.0, 3.1]).verdict == "lower"
+    assert metrics.paired_interval([1.0, 3.0], [3.0, 1.0]).verdict == "no difference"
+    assert "no difference" in str(metrics.paired_interval([1.0, 3.0], [3.0, 1.0]))
+
+
+def test_paired_interval_needs_pairs() -> None:
+    with pytest.raises(ValueError, match="two or more pairs"):
+        metrics.paired_interval([1.0], [1.0])
+    with pytest.raises(ValueError, match="two or more pairs"):
+        metrics.paired_interval([1.0, 2.0], [1.0])

@@ -1,0 +1,73 @@
+"""The networks: exact counts, shapes, repeatable weights, and counting against other counters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from kdutils import models
+
+
+def test_student_is_the_network_of_the_starting_table() -> None:
+    student = models.build("student")
+    assert models.count_parameters(student) == 106_826
+    assert models.count_macs(student) == 3_990_144  # by hand: 442,368 + 3 x 1,179,648 + 8,832
+
+
+def test_student_layers_in_order() -> None:
+    kinds = [row.kind for row in models.layer_table(models.build("student"))]
+    block = ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]
+    head = ["AdaptiveAvgPool2d", "Flatten", "Linear", "ReLU", "Linear"]
+    assert kinds == 4 * block + head
+
+
+def test_teacher_is_no_bigger_than_the_tables() -> None:
+    assert models.count_parameters(models.build("teacher")) <= 4_664_970
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_network_gives_ten_finite_logits(name: str) -> None:
+    model = models.build(name, seed=0).eval()
+    out = model(torch.randn(2, 3, 32, 32))
+    assert out.shape == (2, 10) and torch.isfinite(out).all()
+    assert model.name == name and str(model)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_layer_table_adds_up_to_the_whole(name: str) -> None:
+    model = models.build(name)
+    rows = models.layer_table(model)
+    assert sum(row.parameters for row in rows) == models.count_parameters(model)
+    assert sum(row.macs for row in rows) == models.count_macs(model)
+
+
+def test_counting_leaves_the_mode_alone() -> None:
+    model = models.build("student").train()
+    models.count_macs(model)
+    models.layer_table(model)
+    assert model.training
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_size_mb_counts_bytes_of_weights_and_buffers() -> None:
+    assert models.size_mb(nn.Linear(10, 10, bias=False)) == 400 / 1e6
+    buffers = 2 * (16 + 32 + 64 + 128) * 4 + 4 * 8  # running means and variances, step counters
+    expected = (106_826 * 4 + buffers) / 1e6
+    assert models.size_mb(models.build("student")) == pytest.approx(expected)
+
+
+def test_seed_makes_weights_repeatable_and_leaves_the_global_state() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = models.build("student", 1), models.build("student", 1)
+    assert torch.equal(torch.rand(1), expected)
+    other = models.build("student", 2)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+    assert not torch.equal(next(first.parameters()), next(other.parameters()))
+
+
+def test_unknown_network_is_refused_with_a_hint() -> None:
+    with pytest.raises(ValueError, match="Did you mean 'student'"):
+        models.build("studnet")

@@ -1,0 +1,121 @@
+"""Memoised teacher logits: exact, lazy, aligned, never stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import TinyNet, split
+
+from kdutils import soft_targets, views
+from kdutils.soft_targets import MisalignedTargets, SoftTargets, fingerprint
+
+IMAGES = split(1500, 0)  # two blocks: 1024 and 476
+
+
+def live(teacher: torch.nn.Module, view: int) -> torch.Tensor:
+    with torch.no_grad():
+        return teacher.eval()(views.normalise(views.apply_view(IMAGES.images, view)))
+
+
+def test_values_are_what_the_teacher_says_about_each_view() -> None:
+    teacher = TinyNet()
+    targets = SoftTargets(teacher, IMAGES)
+    logits = targets.epoch([7, 30])
+    assert logits.shape == (1500, 10) and logits.dtype == torch.float16
+    torch.testing.assert_close(logits[:1024].float(), live(teacher, 7)[:1024], rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(logits[1024:].float(), live(teacher, 30)[1024:], rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(
+        targets.clean().float(), live(teacher, views.IDENTITY_VIEW), rtol=2e-3, atol=2e-3
+    )
+
+
+def test_each_block_is_asked_for_at_most_once(tmp_path: Path) -> None:
+    targets = SoftTargets(TinyNet(), IMAGES, tmp_path)
+    assert targets.missing([7, 30]) == 2
+    targets.epoch([7, 30]), targets.epoch([7, 31])
+    assert targets.teacher_calls == 3 and targets.missing([7, 30]) == 0
+    again = SoftTargets(TinyNet(), IMAGES, tmp_path)
+    assert again.missing([7, 30]) == 0
+    assert torch.equal(again.epoch([7, 30]), targets.epoch([7, 30]))
+    assert again.teacher_calls == 0
+
+
+def test_a_value_does_not_depend_on_who_asked_first() -> None:
+    one, other = SoftTargets(TinyNet(), IMAGES), SoftTargets(TinyNet(), IMAGES)
+    one.epoch([3, 4]), one.epoch([5, 6])
+    other.epoch([5, 6])
+    assert torch.equal(one.block(1, 6), other.block(1, 6))
+
+
+def test_teacher_is_provably_unchanged_and_in_its_mode() -> None:
+    teacher = TinyNet().train()
+    before = fingerprint(teacher)
+    SoftTargets(teacher, IMAGES).clean()
+    assert fingerprint(teacher) == before and teacher.training
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_a_changed_teacher_or_other_images_never_meet_a_stale_cache(tmp_path: Path) -> None:
+    first = SoftTargets(TinyNet(0), IMAGES, tmp_path)
+    first.clean()
+    changed = TinyNet(0)
+    with torch.no_grad():
+        changed[2].weight[0, 0] += 1e-6
+    other_images = split(1500, 1)
+    relabelled = type(IMAGES)(IMAGES.images, IMAGES.labels.flip(0))
+    for fresh in (
+        SoftTargets(changed, IMAGES, tmp_path),
+        SoftTargets(TinyNet(0), other_images, tmp_path),
+        SoftTargets(TinyNet(0), relabelled, tmp_path),
+    ):
+        assert fresh.missing(None) == 2
+
+
+def test_fingerprint_sees_buffers_and_layers() -> None:
+    model, other = TinyNet(), TinyNet()
+    assert fingerprint(model) == fingerprint(other)
+    other[3].running_mean += 1
+    assert fingerprint(model) != fingerprint(other)
+
+
+def test_alignment_check_passes_and_catches_a_shuffled_cache(tmp_path: Path) -> None:
+    targets = SoftTargets(TinyNet(), IMAGES, tmp_path)
+    targets.epoch([7, 30])
+    targets.check_alignment()
+    path = next(targets.folder.glob("block000*"))
+    np.save(path, np.load(path)[::-1])
+    shuffled = SoftTargets(TinyNet(), IMAGES, tmp_path)
+    shuffled.epoch([7, 30])
+    with pytest.raises(MisalignedTargets, match="shuffled or belongs to other images"):
+        shuffled.check_alignment()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "shape", "dtype"])
+def test_damaged_files_are_made_again(tmp_path: Path, damage: str) -> None:
+    first = SoftTargets(TinyNet(), IMAGES, tmp_path)
+    expected = first.clean()
+    path = next(first.folder.glob("block000*"))
+    if damage == "shape":
+        np.save(path, np.zeros((3, 10), np.float16))
+    elif damage == "dtype":
+        np.save(path, np.zeros((1024, 10), np.float64))
+    else:
+        path.write_bytes(path.read_bytes()[: 100 if damage == "cut" else 0])
+    again = SoftTargets(TinyNet(), IMAGES, tmp_path)
+    assert torch.equal(again.clean(), expected)
+    assert again.teacher_calls == 1
+
+
+def test_wrong_number_of_views_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 views were given for 2 blocks"):
+        SoftTargets(TinyNet(), IMAGES).epoch([1, 2, 3])
+
+
+def test_repr_says_how_full_it_is() -> None:
+    targets = SoftTargets(TinyNet(), IMAGES)
+    targets.clean()
+    assert "1,500 images x 50 views, 2 of 100 blocks" in repr(targets)
+    assert soft_targets.CHUNK == 256  # changing it changes rounding: caches must be remade

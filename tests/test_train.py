@@ -1,0 +1,273 @@
+"""The training loop: it learns, repeats, resumes bit for bit, and fails in clear words."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from small import TinyNet, split, tiny_data
+from torch import nn
+
+from kdutils import train
+from kdutils.losses import Distillation, LabelLoss
+from kdutils.soft_targets import SoftTargets
+from kdutils.train import CheckpointMismatch, History, Recipe, TrainingDiverged, fit
+
+QUICK = Recipe(epochs=3, batch_size=64, learning_rate=0.1)
+HERE = Path(__file__).parent
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def run(model: nn.Module, recipe: Recipe = QUICK, **more: object) -> History:
+    return fit(model, tiny_data(), recipe, progress=False, **more)
+
+
+def test_it_learns_and_records_every_epoch() -> None:
+    model = TinyNet()
+    history = run(model)
+    assert [row["epoch"] for row in history.rows] == [1, 2, 3]
+    assert history.last["val_accuracy"] > 0.7
+    assert history.last["train_loss"] < history.rows[0]["train_loss"]
+    assert history.last["seconds"] >= history.rows[0]["seconds"] > 0
+    assert list(history.frame().index) == [1, 2, 3]
+    assert "validation accuracy" in str(history) and not history.interrupted
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
+    first, second, third = TinyNet(), TinyNet(), TinyNet()
+    run(first, seed=1), run(second, seed=1), run(third, seed=2)
+    assert same(weights(first), weights(second))
+    assert not same(weights(first), weights(third))
+
+
+def test_callers_random_state_is_left_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    run(TinyNet())
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_distillation_pulls_towards_the_teacher_and_leaves_it_unchanged() -> None:
+    data, teacher = tiny_data(), TinyNet(9)
+    run(teacher)
+    for parameter in teacher.train().parameters():
+        parameter.grad = None
+    before = weights(teacher)
+    student = TinyNet(1)
+    targets = SoftTargets(teacher, data.train)
+    fit(student, data, QUICK, loss=Distillation(4.0, 1.0), soft_targets=targets, progress=False)
+    assert same(before, weights(teacher))
+    assert teacher.training  # left in the mode it was found in
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    agree = (train.predict(student, data.val).argmax(1) == train.predict(teacher, data.val).argmax(1))
+    assert agree.float().mean() > 0.8
+
+
+def test_student_sees_exactly_the_view_that_the_teacher_saw() -> None:
+    """A loss that compares: an identical twin of the teacher must find no difference."""
+    data, teacher = tiny_data(), TinyNet(9)
+    twin = TinyNet(9).eval()
+    seen: list[float] = []
+
+    def compare(student_logits, teacher_logits, labels):
+        seen.append((student_logits - teacher_logits).abs().max().item())
+        return student_logits.sum() * 0
+
+    frozen = Recipe(epochs=2, batch_size=64, learning_rate=0.0, weight_decay=0.0)
+    twin.train = lambda mode=True: twin  # stay in eval mode, as the teacher does
+    fit(twin, data, frozen, loss=compare, soft_targets=SoftTargets(teacher, data.train),
+        progress=False)  # fmt: skip
+    assert max(seen) < 5e-3  # float16 rounding
+    seen.clear()
+    fit(twin, data, frozen, loss=compare,
+        soft_targets=_Shuffled(SoftTargets(teacher, data.train)), progress=False)  # fmt: skip
+    assert max(seen) > 0.05
+
+
+class _Shuffled:
+    """A planted bug: logits in another order than the images."""
+
+    fingerprint = "shuffled"
+
+    def __init__(self, targets: SoftTargets) -> None:
+        self.targets = targets
+
+    def epoch(self, views: list[int] | None) -> torch.Tensor:
+        return self.targets.epoch(views).flip(0)
+
+
+def test_resuming_is_bit_identical(tmp_path: Path) -> None:
+    whole = TinyNet()
+    straight = run(whole, seed=5)
+    halted = TinyNet()
+    run(halted, seed=5, checkpoint=tmp_path / "c", on_epoch=lambda row: row["epoch"] == 2)
+    fresh = TinyNet(77)  # its weights must come from the checkpoint
+    resumed = run(fresh, seed=5, checkpoint=tmp_path / "c")
+    assert same(weights(whole), weights(fresh))
+    drop = {"seconds"}
+    assert [{k: v for k, v in r.items() if k not in drop} for r in straight.rows] == [
+        {k: v for k, v in r.items() if k not in drop} for r in resumed.rows
+    ]
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    model = TinyNet()
+    run(model, checkpoint=tmp_path / "c")
+    calls: list[object] = []
+    run(model, checkpoint=tmp_path / "c", on_epoch=calls.append)
+    assert calls == []
+
+
+def test_killed_at_any_moment_it_ends_in_the_same_weights(tmp_path: Path) -> None:
+    """Real SIGKILLs to a real process, until one start gets through to the end."""
+    whole = TinyNet()
+    run(whole, Recipe(epochs=12, batch_size=64, learning_rate=0.1), seed=5)
+    script = HERE / "kill_me.py"
+    out, checkpoint = tmp_path / "final.pt", tmp_path / "c"
+    kills = 0
+    for attempt in range(30):
+        worker = subprocess.Popen([sys.executable, str(script), str(checkpoint), str(out)])
+        began, start = time.monotonic(), checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        while worker.poll() is None and time.monotonic() - began < 60:
+            moved = checkpoint.exists() and checkpoint.stat().st_mtime_ns != start
+            writing = any(tmp_path.glob(".c.*.part"))
+            if kills < 3 and (moved if attempt % 2 else writing):
+                os.kill(worker.pid, signal.SIGKILL)
+                kills += 1
+            time.sleep(0.001)
+        worker.wait()
+        if out.exists():
+            break
+    assert kills >= 2, "the run was over before it could be killed"
+    assert same(weights(whole), torch.load(out, weights_only=True))
+
+
+def test_ctrl_c_keeps_the_last_finished_epoch() -> None:
+    model, kept = TinyNet(), {}
+
+    def note(row: dict[str, float]) -> None:
+        kept.clear()
+        kept.update(weights(model))
+
+    calls = iter(range(1000))
+
+    def loss(student_logits, teacher_logits, labels):
+        if next(calls) == 22:  # epoch 3: nine batches an epoch
+            raise KeyboardInterrupt
+        return LabelLoss()(student_logits, teacher_logits, labels)
+
+    history = run(model, Recipe(epochs=5, batch_size=64), loss=loss, on_epoch=note)
+    assert history.interrupted and len(history.rows) == 2
+    assert same(kept, weights(model))
+    assert "stopped early" in str(history)
+
+
+def test_nan_loss_stops_names_the_epoch_and_keeps_the_last_good_one(tmp_path: Path) -> None:
+    model, kept = TinyNet(), {}
+    calls = iter(range(1000))
+
+    def loss(student_logits, teacher_logits, labels):
+        bad = float("nan") if next(calls) == 12 else 1.0
+        return bad * LabelLoss()(student_logits, teacher_logits, labels)
+
+    with pytest.raises(TrainingDiverged, match="in epoch 2; the model is back at epoch 1"):
+        run(model, loss=loss, checkpoint=tmp_path / "c", on_epoch=lambda r: kept.update(weights(model)))
+    assert same(kept, weights(model))
+    assert len(train.read_checkpoint(tmp_path / "c")["rows"]) == 1
+
+
+def test_checkpoints_of_other_runs_are_refused(tmp_path: Path) -> None:
+    run(TinyNet(), checkpoint=tmp_path / "c")
+    for more, word in [
+        ({"seed": 1}, "seed"),
+        ({"loss": LabelLoss(0.1)}, "loss"),
+        ({"recipe": Recipe(epochs=9)}, "recipe"),
+    ]:
+        recipe = more.pop("recipe", QUICK)
+        with pytest.raises(CheckpointMismatch, match=f"another {word}"):
+            run(TinyNet(), recipe, checkpoint=tmp_path / "c", **more)
+    with pytest.raises(CheckpointMismatch, match="another data"):
+        fit(TinyNet(), tiny_data(seed=8), QUICK, checkpoint=tmp_path / "c", progress=False)
+    with pytest.raises(CheckpointMismatch, match="another network"):
+        other = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+        run(other, checkpoint=tmp_path / "c")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 500, -1])
+def test_a_checkpoint_cut_short_is_refused(tmp_path: Path, keep: int) -> None:
+    run(TinyNet(), checkpoint=tmp_path / "c")
+    content = (tmp_path / "c").read_bytes()
+    (tmp_path / "c").write_bytes(content[:keep])
+    with pytest.raises(CheckpointMismatch, match="cut short or damaged|not a checkpoint"):
+        run(TinyNet(), checkpoint=tmp_path / "c")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"identity": print}, tmp_path / "c")
+    with pytest.raises(CheckpointMismatch):
+        run(TinyNet(), checkpoint=tmp_path / "c")
+
+
+def test_evaluate_and_predict_leave_the_model_in_its_mode() -> None:
+    model = TinyNet().train()
+    data = tiny_data()
+    logits = train.predict(model, data.test)
+    assert logits.shape == (100, 10) and logits.dtype == torch.float32
+    assert model.training and not logits.is_inference()
+    assert torch.equal(logits, train.predict(model, data.test, batch_size=7)) or torch.allclose(
+        logits, train.predict(model, data.test, batch_size=7), atol=1e-5
+    )
+    assert train.evaluate(model, data.test).n == 100
+
+
+def test_triangular_rate_climbs_then_falls() -> None:
+    rates = [train.triangular(step, 100, 0.2) for step in range(100)]
+    peak = max(range(100), key=rates.__getitem__)
+    assert 18 <= peak <= 21 and 0.95 < rates[peak] <= 1
+    assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(rates[peak:])[::-1]
+    assert min(rates) > 0
+
+
+def test_small_sets_and_ragged_batches_train() -> None:
+    data = tiny_data(50)
+    history = fit(TinyNet(), data, Recipe(epochs=1, batch_size=64), progress=False)
+    assert len(history.rows) == 1
+
+
+@pytest.mark.parametrize("bad", [{"epochs": 0}, {"batch_size": 0}, {"warmup": 1.0}])
+def test_senseless_recipes_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"at least one epoch|share of all steps"):
+        Recipe(**bad)
+
+
+def test_test_split_is_never_touched() -> None:
+    data = tiny_data()
+    data.test.images.fill_(255)
+    first = TinyNet()
+    fit(first, data, QUICK, progress=False)
+    second = TinyNet()
+    run(second)
+    # Only the fingerprint may differ: the weights must not.
+    assert same(weights(first), weights(second))
+
+
+def test_take_keeps_the_layout() -> None:
+    images = split(20, 0).images.contiguous(memory_format=torch.channels_last)
+    index = torch.tensor([3, 1, 19])
+    taken = train.take(images, index)
+    assert torch.equal(taken, images[index])
+    assert taken.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,67 @@
+"""Views against torchvision's own padding, crop and flip; the schedule against its promise."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision.transforms.functional as TF
+
+from kdutils import views
+
+
+def images(n: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("view", range(views.N_VIEWS))
+def test_every_view_is_what_torchvision_makes(view: int) -> None:
+    down, right, flipped = views.decode_view(view)
+    padded = TF.pad(images(), [2, 2, 2, 2], padding_mode="reflect")
+    expected = TF.crop(padded, 2 - down, 2 - right, 32, 32)
+    if flipped:
+        expected = TF.hflip(expected)
+    assert torch.equal(views.apply_view(images(), view), expected)
+
+
+def test_identity_view_changes_nothing() -> None:
+    assert torch.equal(views.apply_view(images(), views.IDENTITY_VIEW), images())
+    assert views.describe_view(views.IDENTITY_VIEW) == "unchanged"
+    assert views.describe_view(0) == "2 up, 2 left"
+    assert views.describe_view(49) == "2 down, 2 right, flipped"
+
+
+@pytest.mark.parametrize("view", [-1, 50])
+def test_unknown_views_are_refused(view: int) -> None:
+    with pytest.raises(ValueError, match="numbered 0 to 49"):
+        views.decode_view(view)
+
+
+def test_every_image_meets_every_view_once_before_one_twice() -> None:
+    schedule = [views.epoch_views(5000, seed=3, epoch=e) for e in range(50)]
+    for block in range(5):
+        assert sorted(epoch[block] for epoch in schedule) == list(range(50))
+    assert views.epoch_views(5000, 3, 50) == schedule[0]
+    assert views.epoch_views(5000, 4, 0) != schedule[0]
+
+
+def test_blocks_cover_all_images_once() -> None:
+    covered = [i for part in views.block_slices(2500) for i in range(part.start, part.stop)]
+    assert covered == list(range(2500))
+
+
+def test_epoch_images_gives_each_block_its_view() -> None:
+    many = images(1500).contiguous(memory_format=torch.channels_last)
+    out = views.epoch_images(many, [7, 30])
+    assert torch.equal(out[:1024], views.apply_view(many[:1024], 7))
+    assert torch.equal(out[1024:], views.apply_view(many[1024:], 30))
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert views.epoch_images(many, None) is many
+
+
+def test_normalise_is_torchvisions_and_comes_back() -> None:
+    pixels = views.normalise(images())
+    expected = TF.normalize(images().float() / 255, list(views.MEAN), list(views.STD))
+    torch.testing.assert_close(pixels, expected, rtol=1e-5, atol=1e-5)
+    assert pixels.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(views.denormalise(pixels), images())
