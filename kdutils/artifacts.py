@@ -214,10 +214,13 @@ def results_table(records: list[dict[str, Any]] | None = None) -> str:
     Args:
         records: as notebook 06 saves them under "benchmark"; None reads those. Keys: `name`,
             `test_accuracy` (percent, one per seed), `parameters`, `macs`, `size_mb`,
-            `latency_ms` (batch 1, median), `data`.
+            `latency_ms` (batch 1, median), `data`. Shown when there: `latency_p10_ms`,
+            `latency_p90_ms`, `latency_128_ms`; `difference` and `interval` (paired, 95 %, points;
+            of the distilled student); `profile`, `threads` and `machine` (the line underneath).
     """
     records = load_results("benchmark") if records is None else records
-    head = ["model", "test accuracy", "size", "parameters", "multiply-adds", "latency, batch 1"]
+    head = ["model", "test accuracy", "size", "parameters", "multiply-adds", "latency, batch 1",
+            "latency, batch 128"]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for record in records:
         cells = [
@@ -226,10 +229,42 @@ def results_table(records: list[dict[str, Any]] | None = None) -> str:
             f"{record['size_mb']:.2f} MB",
             f"{record['parameters']:,}",
             f"{record['macs'] / 1e6:.1f} M",
-            f"{record['latency_ms']:.2f} ms",
+            _latency_cell(record),
+            f"{record['latency_128_ms']:.1f} ms" if "latency_128_ms" in record else "",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *(_difference_line(record) for record in records
+                                    if "difference" in record), _origin_line(records)])  # fmt: skip
+
+
+def _latency_cell(record: dict[str, Any]) -> str:
+    words = f"{record['latency_ms']:.2f} ms"
+    if "latency_p10_ms" in record:
+        words += f" ({record['latency_p10_ms']:.2f}–{record['latency_p90_ms']:.2f})"
+    return words
+
+
+def _difference_line(record: dict[str, Any]) -> str:
+    low, high = record["interval"]
+    verdict = "higher" if low > 0 else "lower" if high < 0 else "no difference"
+    return (
+        f"Distilled minus labels only: **{record['difference']:+.2f} points**, 95 % interval "
+        f"{low:+.2f} to {high:+.2f} over {len(record['test_accuracy'])} paired seeds: {verdict}.\n"
+    )
+
+
+def _origin_line(records: list[dict[str, Any]]) -> str:
+    """Where the numbers come from, in one sentence or two."""
+    first = records[0]
+    words = f"Data: {first['data']}"
+    words += f", `{first['profile']}` profile." if "profile" in first else "."
+    if "machine" in first:
+        threads = first.get("threads", 1)
+        words += (
+            f" Latency: median (p10–p90) on {threads} thread{'s' if threads > 1 else ''} of "
+            f"{first['machine']}."
+        )
+    return words
 
 
 def spread(percent: list[float]) -> str:
