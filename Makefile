@@ -6,7 +6,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 EXTRAS := notebooks,test
-PIP    := $(PY) -m pip --disable-pip-version-check --quiet
+PIP    := $(PY) -m pip --disable-pip-version-check -qq
 CELL_TIMEOUT := 900
 
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'

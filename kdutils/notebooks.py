@@ -218,6 +218,8 @@ def _client(
         kernel_name="python3",
         kernel_manager_class=_manager_class(),
         resources={"metadata": {"path": str(cwd)}},
+        # Not its remark that a kernel on this machine is talked to without encryption.
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
         coalesce_streams=True,  # a progress bar becomes its last line
         record_timing=False,  # the times would change every file at every run
     )

@@ -1,0 +1,29 @@
+"""What every test shares: small work on the drawn shapes, and folders of its own on request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def smoke_on_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test sees the `smoke` profile and `shapes`, whatever the shell of the developer says."""
+    monkeypatch.setenv("KDUTILS_PROFILE", "smoke")
+    monkeypatch.setenv("KDUTILS_DATA", "shapes")
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`settings().cache` and `.results` lie in `tmp_path`: nothing is read from, or left in, the
+    checkout and the user's cache. For tests that train, load data or save results."""
+    monkeypatch.setattr("kdutils.settings.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("kdutils.settings.results_folder", lambda: tmp_path / "results")
+    return tmp_path
+
+
+@pytest.fixture
+def checkout() -> Path:
+    """The root of the repository."""
+    return Path(__file__).resolve().parent.parent
