@@ -50,6 +50,8 @@ import torch
 import kdutils
 from kdutils import series, timing, views
 from kdutils.plots import class_balance, pixel_histogram, sample_sheet, show, view_grid
+from kdutils.textbook import textbook_loader
+from kdutils.train import take
 
 kdutils.settings()
 
@@ -302,8 +304,6 @@ print("✓ bytes → numbers → the same bytes")
 # `kdutils.textbook` holds that pipeline, so that we can measure against it.
 
 # %%
-from kdutils.textbook import textbook_loader
-
 sample = data.train.subset(min(1024, len(data.train)))
 loader = textbook_loader(sample, batch_size=128)
 print(loader.dataset.transform)
@@ -313,9 +313,6 @@ print(loader.dataset.transform)
 # mini-batch is picked and normalised. It is so short that it fits in a cell.
 
 # %%
-from kdutils.train import take
-
-
 def batched(epoch: int = 0):
     """Mini-batches of 128: float (128, 3, 32, 32) and labels (128,)."""
     shown = views.epoch_images(pixels_last, views.epoch_views(len(sample), seed=0, epoch=epoch))

@@ -37,7 +37,7 @@
 import torch
 
 import kdutils
-from kdutils import metrics, models, plots, series, train
+from kdutils import metrics, models, plots, series, train, views
 from kdutils.plots import show
 
 kdutils.settings()
@@ -128,7 +128,7 @@ assert total <= 4_664_970, "Our teacher should not be larger than the published 
 # ($-\log 0.1 = {?}$) And how low can it get on 64 images in twelve steps?
 
 # %%
-batch, labels = train.normalise(data.train.images[:64]), data.train.labels[:64]
+batch, labels = views.normalise(data.train.images[:64]), data.train.labels[:64]
 optimizer = torch.optim.SGD(blank.parameters(), lr=0.1, momentum=0.9)
 losses = []
 for step in range(12):
@@ -162,12 +162,10 @@ print("✓ from guessing towards learning by heart")
 # %%
 recipe = series.recipe("teacher", series.budget(data).teacher_epochs)
 print(recipe)
-steps = 60
-rate = [
-    {"epoch": recipe.epochs * (step + 1) / steps,
-     "learning_rate": recipe.learning_rate * train.triangular(step, steps, recipe.warmup)}
-    for step in range(steps)
-]  # fmt: skip
+steps, rate = 500, []
+for step in range(steps):
+    value = recipe.learning_rate * train.triangular(step, steps, recipe.warmup)
+    rate.append({"epoch": recipe.epochs * (step + 1) / steps, "learning_rate": value})
 triangle = plots.learning_curves(
     {"teacher": rate}, y="learning_rate", data_name=data.name, title="The learning rate's triangle"
 )
@@ -177,6 +175,9 @@ show(triangle, "The learning rate rises in a straight line for a fifth of traini
 # Now train it. A bar shows how far it is. If the very same training was done before (same network,
 # recipe, images), it is loaded instead and says so. If it is cut off, it goes on from the last finished
 # epoch next time.
+#
+# (In the `smoke` profile the teacher sees 2,000 images once and stays a beginner. Everything below runs, but
+# the figures show a beginner. The text speaks of a teacher that has learned its trade.)
 
 # %%
 teacher = series.teacher(data)
@@ -191,17 +192,20 @@ print(teacher)
 # **Before you run this:** in an early epoch, which of the two will be higher?
 
 # %%
-curves = plots.learning_curves(
-    {"teacher": teacher.history},
-    y=("train_accuracy", "val_accuracy"),
-    data_name=data.name,
-    title="The teacher learns",
+curves = {
+    f"{split} images": [
+        {"epoch": row["epoch"], "accuracy": row[f"{key}_accuracy"]} for row in teacher.history.rows
+    ]
+    for split, key in (("training", "train"), ("validation", "val"))
+}
+figure = plots.learning_curves(
+    curves, y="accuracy", data_name=data.name, title="The teacher learns"
 )
-show(curves, "The teacher's training and validation accuracy, epoch by epoch.")
+show(figure, "The teacher's accuracy on training and on validation images, epoch by epoch.")
 teacher.history.frame().round(3)
 
 # %% [markdown]
-# Compare the two columns in the table. Validation is often *ahead* at first: training accuracy is an
+# Compare the two lines, or the two columns of the table. Validation is often *ahead* at first: training accuracy is an
 # average over the epoch, and the network was worse at its beginning. Later training takes over, because
 # those images have been seen before. How far the two end up apart is the **generalisation gap**: what was
 # learned by heart.
@@ -274,9 +278,9 @@ similar = plots.similarity_heatmaps(
 show(similar, "How alike the teacher finds each pair of classes, from 0 (pale) to 1 (dark).")
 
 # %% [markdown]
-# Compare it with the confusion matrix: the same pairs should stand out. At the moment the map is rather
-# empty, because a good teacher is sure nearly everywhere. In notebook 04 a single knob, the
-# *temperature*, will make the rest of it visible.
+# Compare it with the confusion matrix: the same pairs should stand out. A good teacher is sure nearly
+# everywhere, so the rest of its map stays almost empty. In notebook 04 a single knob, the *temperature*,
+# will make it visible. (That is what $T = 1$ above the map means: the knob is not turned yet.)
 #
 # **Before you run this:** when the teacher's first choice is wrong, how often is its *second* choice
 # right? Blind guessing among the other nine would be right in 11 % of these cases.
@@ -291,9 +295,9 @@ print(f"right with one of three guesses: {100 * hits[2]:.1f} %")
 print(f"when the first is wrong, the second is right in {100 * rescued:.0f} % of cases")
 
 # %% [markdown]
-# The runner-up is far from random. There is knowledge in the small probabilities, and a label, which
-# names one class and is silent about the others, has none of it. Remember this number. It is the reason
-# why distillation can work at all.
+# Compare the last number with 11 %. For a teacher that has learned its trade the runner-up is far from a
+# guess. So there is knowledge in the small probabilities, and a label, which names one class and is silent
+# about the others, has none of it. Remember this number. It is why distillation can work at all.
 
 # %%
 # Self-check
@@ -317,9 +321,10 @@ mistakes = plots.dark_knowledge_gallery(
 show(mistakes, "Eight validation images on which the teacher was most sure and wrong, with its answers.")
 
 # %% [markdown]
-# Would you have known better? Sometimes yes. Sometimes the picture is hard for anybody, and now and then
-# you may doubt the label. A label is one person's hurried verdict, and a student that learns from labels
-# alone learns these too.
+# Would you have known better? Sometimes yes. Sometimes the picture is hard for anybody. With photographs
+# you may now and then doubt the *label*: about half a per cent of CIFAR-10's test labels are thought to be
+# wrong (Northcutt et al. 2021). With drawn shapes the label is never wrong, but some pictures truly lie
+# between two classes. Either way, one hard label says more than anybody can know.
 
 # %% [markdown]
 # ## Is it as right as it is sure?
@@ -452,6 +457,8 @@ print(f"✓ validation accuracy {100 * score.accuracy:.1f} %, 95 % interval {100
 #   triangle.
 # - C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*, 2017,
 #   arXiv:1706.04599: reliability diagrams, ECE, temperature scaling.
+# - C. G. Northcutt, A. Athalye, J. Mueller, *Pervasive Label Errors in Test Sets Destabilize Machine Learning
+#   Benchmarks*, 2021, arXiv:2103.14749.
 # - G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network*, 2015,
 #   arXiv:1503.02531.
 #
