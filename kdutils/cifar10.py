@@ -178,8 +178,8 @@ class Sample:
 
     url: str
     began: float = field(default_factory=time.monotonic)
-    marks: list[tuple[float, int]] = field(default_factory=list)  # (time, bytes so far)
-    ended: float | None = None  # the sample is complete since then
+    marks: list[tuple[float, int]] = field(default_factory=list)  # (time, bytes so far), from 0 on
+    ended: bool = False  # the sample is complete
     problem: str = ""
 
     @property
@@ -199,14 +199,14 @@ class Sample:
         marks = list(self.marks)  # the sampling thread may be adding to it
         if self.problem or not marks:
             return 0.0
-        end = self.ended if self.ended is not None else time.monotonic()
+        end = marks[-1][0] if self.ended else time.monotonic()
         middle = (marks[0][0] + end) / 2
-        early = max((count for moment, count in marks if moment <= middle), default=0)
+        early = float(np.interp(middle, *zip(*marks, strict=True)))
         return (marks[-1][1] - early) / max(end - middle, 1e-6)
 
     def enough(self) -> bool:
         """Whether the sample is long enough to go by."""
-        return self.ended is not None or self.total >= LEAST_SAMPLE
+        return self.ended or self.total >= LEAST_SAMPLE
 
 
 def probe(hosts: Sequence[str], seconds: float, quick: float = float("inf")) -> list[Sample]:
@@ -240,14 +240,15 @@ def _take_sample(
     try:
         timeout = max(0.1, deadline - time.monotonic())
         with _open(sample.url, 0, SAMPLE_BYTES, timeout) as response:
+            sample.marks.append((time.monotonic(), 0))
             while sample.total < SAMPLE_BYTES and not stop.is_set():
                 chunk = _receive(response)
-                if not sample.marks:
+                if sample.total == 0:
                     _check_start(chunk)
                 if not chunk:
                     break
                 sample.marks.append((time.monotonic(), sample.total + len(chunk)))
-        sample.ended = time.monotonic()
+        sample.ended = True
     except _HostTrouble as error:
         sample.problem = str(error)
     finally:
@@ -402,7 +403,8 @@ def _fetch_all(samples: list[Sample], part: Path, hurry: bool) -> None:
     left = [sample for sample in samples if not sample.problem]
     until = time.monotonic() + PATIENCE_SECONDS if hurry else None
     with tqdm(total=SIZE, unit="B", unit_scale=True, leave=False, mininterval=0.5) as bar:
-        while left:
+        spoiled = 0
+        while left and spoiled <= 2 * len(samples):
             before = _size(part)
             origins = _one_round(left, part, bar, until)
             if _size(part) < SIZE:
@@ -412,11 +414,13 @@ def _fetch_all(samples: list[Sample], part: Path, hurry: bool) -> None:
             if _size(part) == SIZE and _md5(part) == MD5:
                 return
             part.unlink()  # tampered, or pieces of different files
+            spoiled += 1
             if before == 0 and len(origins) == 1:
                 origins[0].problem = "sends a tampered archive (its checksum is wrong)"
                 left.remove(origins[0])
             else:  # nobody to blame yet: begin anew with the host that came last, alone
-                left.sort(key=lambda sample: sample is not (origins or left)[-1])
+                last = (origins or left)[-1]
+                left.sort(key=lambda sample: sample is not last)
     raise DataError(_gave_up(samples, _size(part)))
 
 

@@ -14,7 +14,8 @@ from .files import atomic_path
 def load_arrays(store: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
     """The arrays kept in `store`, or None: not there, made from something else, or damaged."""
     try:
-        with np.load(store, allow_pickle=False) as kept:  # zip: a checksum guards each array
+        # A zip file, so a checksum guards each array.
+        with open(store, "rb") as file, np.load(file, allow_pickle=False) as kept:
             if str(kept["fingerprint"]) != fingerprint:
                 return None
             return {key: kept[key] for key in kept.files if key != "fingerprint"}
