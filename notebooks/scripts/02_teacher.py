@@ -61,7 +61,7 @@ data
 blank = models.build("teacher", seed=0)
 layers = models.layer_table(blank)
 drawing = plots.network_diagram(layers, name="teacher")
-show(drawing, "The teacher as a row of blocks that get smaller and thicker; bars show what each costs.")
+show(drawing, "The teacher: blocks get smaller and thicker; bars show what each layer costs.")
 
 # %% [markdown]
 # Parameters pile up late, work is done all along. Each time the image is halved, its pixels are
@@ -99,7 +99,7 @@ print(f"multiply-adds: {by_hand:,} · {height} · {width} = {by_hand * height * 
 # Self-check
 assert by_hand == layer.parameters, "Recount the weights: 3 x 3 for each pair of channels."
 assert by_hand * height * width == layer.macs, "Each weight works once for each output pixel."
-assert sum(row.parameters for row in layers) == models.count_parameters(blank), "A layer is missing."
+assert sum(row.parameters for row in layers) == models.count_parameters(blank), "Some are missing."
 assert sum(row.macs for row in layers) == models.count_macs(blank), "Two ways of counting disagree."
 print("✓ counted by hand, by us and by PyTorch: the same")
 
@@ -169,7 +169,7 @@ for step in range(steps):
 triangle = plots.learning_curves(
     {"teacher": rate}, y="learning_rate", data_name=data.name, title="The learning rate's triangle"
 )
-show(triangle, "The learning rate rises in a straight line for a fifth of training, then falls to zero.")
+show(triangle, "The learning rate rises in one straight line and falls to zero in another.")
 
 # %% [markdown]
 # Now train it. A bar shows how far it is. If the very same training was done before (same network,
@@ -318,7 +318,7 @@ surest = wrong[sure[wrong].argsort(descending=True)][:8].tolist()
 mistakes = plots.dark_knowledge_gallery(
     data.val.images, truth, logits, data.classes, temperature=1, indices=surest, data_name=data.name
 )
-show(mistakes, "Eight validation images on which the teacher was most sure and wrong, with its answers.")
+show(mistakes, "The validation images on which the teacher was most sure and wrong.")
 
 # %% [markdown]
 # Would you have known better? Sometimes yes. Sometimes the picture is hard for anybody. With photographs
@@ -379,8 +379,8 @@ print("✓ our ECE is torchmetrics' ECE")
 # Self-check
 assert not any("test" in key for key in teacher.history.last), "Nobody measured on test."
 assert score.n == len(data.val), "All numbers above are from validation."
-low, high = score.interval
-print(f"✓ validation accuracy {100 * score.accuracy:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f} %")
+low, high = (100 * end for end in score.interval)
+print(f"✓ validation: {100 * score.accuracy:.1f} %, 95 % interval {low:.1f} to {high:.1f} %")
 
 # %% [markdown]
 # ## Exercises

@@ -36,6 +36,7 @@
 
 # %%
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from scipy.stats import chi2
@@ -72,7 +73,7 @@ show(
 # NBVAL_CHECK_OUTPUT
 widths = (3, 16, 32, 64, 128)
 counts = []
-for c_in, c_out in zip(widths, widths[1:]):
+for c_in, c_out in pairwise(widths):
     counts += [9 * c_in * c_out + c_out, 2 * c_out]
     print(f"block {c_in:3} → {c_out:3}: convolution {counts[-2]:6,}, batch norm {counts[-1]:3,}")
 for n_in, n_out in ((128, 64), (64, 10)):
@@ -83,7 +84,7 @@ print(f"together: {sum(counts):,}")
 # %%
 # Self-check
 assert sum(counts) == 106_826, "The student of the table has 106,826 parameters."
-assert models.count_parameters(student) == 106_826, "The student that we built should have them too."
+assert models.count_parameters(student) == 106_826, "Ours should have them too."
 held = [row.parameters for row in models.layer_table(student) if row.parameters]
 assert held == counts, "Layer by layer, pencil and network should agree."
 print("✓ 106,826: by pencil, by PyTorch, in the table")
@@ -95,7 +96,7 @@ print("✓ 106,826: by pencil, by PyTorch, in the table")
 
 # %%
 # NBVAL_CHECK_OUTPUT
-for (c_in, c_out), side in zip(zip(widths, widths[1:]), (32, 16, 8, 4)):
+for (c_in, c_out), side in zip(pairwise(widths), (32, 16, 8, 4), strict=True):
     work = 9 * c_in * c_out * side * side
     print(f"9 · {c_in:2} · {c_out:3} · {side:2}² = {work:9,} multiply-adds")
 print(f"whole network: {models.count_macs(student):,}")
@@ -110,12 +111,16 @@ print(f"whole network: {models.count_macs(student):,}")
 # %%
 big = models.build("teacher")
 rows = [
-    {"name": model.name, "parameters": models.count_parameters(model),
-     "macs": models.count_macs(model), "size_mb": models.size_mb(model)}
+    {
+        "name": model.name,
+        "parameters": models.count_parameters(model),
+        "macs": models.count_macs(model),
+        "size_mb": models.size_mb(model),
+    }
     for model in (big, student)
-]  # fmt: skip
+]
 bars = plots.size_bars(rows, data_name=f"one image of {data.name}")
-show(bars, "Parameters, multiply-adds and megabytes of teacher and student, with how many times less.")
+show(bars, "Parameters, multiply-adds and megabytes of teacher and student.")
 
 # %% [markdown]
 # Compare the first panel with the second. Parameters and work shrink by different factors. *Size* decides
@@ -135,7 +140,7 @@ print(f"= {size / 1e6:.2f} MB of 10^6 bytes = {size / 2**20:.2f} MiB of 2^20 byt
 # %%
 # Self-check
 assert rows[1]["parameters"] * 20 < 4_664_970, "Far smaller than the published teacher."
-assert rows[0]["macs"] / rows[1]["macs"] > 2, "The student should do far less work than the teacher."
+assert rows[0]["macs"] / rows[1]["macs"] > 2, "The student should do less work."
 assert round(size / 2**20, 2) == 0.41, "In units of 2^20 bytes it is the table's 0.41."
 print("✓ small in parameters, in work and in bytes")
 
@@ -215,7 +220,7 @@ print("✓ a seed names a run")
 seeds = series.budget(data).seeds
 students = [series.baseline(data, seed=seed) for seed in seeds]
 accuracy = [100 * run.history.last["val_accuracy"] for run in students]
-for seed, run in zip(seeds, students):
+for seed, run in zip(seeds, students, strict=True):
     print(f"seed {seed}:", run)
 print("baseline on validation:", artifacts.spread(accuracy))
 print(f"best minus worst seed: {max(accuracy) - min(accuracy):.2f} points")
@@ -226,7 +231,7 @@ curves = plots.learning_curves(
     data_name=data.name,
     title="The same student, several seeds",
 )
-show(curves, "Validation accuracy: a thin line for each seed of the student, its mean, and the teacher.")
+show(curves, "Validation accuracy: a thin line for each seed, their mean, and the teacher.")
 
 # %% [markdown]
 # The thin lines are the same method, the same network, the same images. If you had trained only one of
@@ -373,7 +378,7 @@ print(f"first seed: {score}")
 #
 # ```python
 # widths = (3, 8, 16, 32, 64)
-# total = sum(9 * a * b + b + 2 * b for a, b in zip(widths, widths[1:]))
+# total = sum(9 * a * b + b + 2 * b for a, b in pairwise(widths))
 # total += 64 * 64 + 64 + 64 * 10 + 10
 # print(f"{total:,}")
 # ```
