@@ -68,9 +68,9 @@ def _add_run(commands: Subparsers) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    chosen = _apply(args)  # before PyTorch loads: a typo is answered at once
     from . import notebooks, timing
 
-    chosen = _apply(args)
     only = [word.strip() for word in args.only.split(",") if word.strip()]
     if args.in_place:
         paths = [notebooks.notebook_of(script) for script in notebooks.scripts(only)]
@@ -160,11 +160,11 @@ def _add_data(commands: Subparsers) -> None:
 
 
 def _data(args: argparse.Namespace) -> int:
-    from . import data
-
     asked = args.data or os.environ.get("KDUTILS_DATA", "").strip() or "cifar10"
     args.data = "cifar10" if asked == "auto" else asked
     _apply(args)
+    from . import data
+
     if args.data == "cifar10":
         print("Fetching CIFAR-10 …", flush=True)
         data.download()
