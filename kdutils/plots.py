@@ -23,7 +23,7 @@ from matplotlib.patches import Polygon, Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-from . import metrics, views
+from . import metrics
 from .figures import (
     BAND,
     DISTILLED,
@@ -48,6 +48,7 @@ from .figures import (
     styled,
     temperature_axis,
 )
+from .views import SHIFT, SIDE, apply_view, describe_view
 
 __all__ = [
     "accuracy_latency_scatter",
@@ -154,28 +155,26 @@ def class_balance(
 
 
 @styled
-def view_grid(
-    image: Any, views_shown: Sequence[int] | None = None, *, data_name: str = ""
-) -> Figure:
+def view_grid(image: Any, views: Sequence[int] | None = None, *, data_name: str = "") -> Figure:
     """One image (3, H, W) under all 50 views, or under a chosen few, each named in words."""
     image = torch.as_tensor(array(image))
-    if views_shown is not None:
-        return _few_views(image, views_shown, data_name)
+    if views is not None:
+        return _few_views(image, views, data_name)
     figure = new_figure(9, 5.55, "One image, fifty views", data_name)
-    shifts = range(-views.SHIFT, views.SHIFT + 1)
+    shifts = range(-SHIFT, SHIFT + 1)
     words = ("as it is", "flipped left to right")
     for flip, axes in enumerate(figure.subplots(1, 2, sharey=True)):
-        tiles = [views.apply_view(image, 2 * k + flip) for k in range(views.SIDE**2)]
-        axes.imshow(_mosaic(torch.stack(tiles).numpy(), views.SIDE))
+        tiles = [apply_view(image, 2 * k + flip) for k in range(SIDE**2)]
+        axes.imshow(_mosaic(torch.stack(tiles).numpy(), SIDE))
         bare(axes)
-        middles = _centres(views.SIDE, image.shape[-1])
+        middles = _centres(SIDE, image.shape[-1])
         axes.set_xticks(middles, [f"{s:+d}" if s else "0" for s in shifts])
         axes.set_yticks(middles, [f"{s:+d}" if s else "0" for s in shifts])
         axes.tick_params(length=0)
         axes.set(title=words[flip], xlabel="shift to the right, pixels")
         if not flip:
             axes.set_ylabel("shift down, pixels")
-            corner, side = middles[views.SHIFT] - image.shape[-1] / 2 - 1, image.shape[-1] + 2
+            corner, side = middles[SHIFT] - image.shape[-1] / 2 - 1, image.shape[-1] + 2
             axes.add_patch(Rectangle((corner, corner), side, side, fill=False, ec=DISTILLED, lw=2))
     return figure
 
@@ -188,8 +187,8 @@ def _few_views(image: torch.Tensor, chosen: Sequence[int], data_name: str) -> Fi
     for axes in panels:
         bare(axes)
     for axes, view in zip(panels, chosen, strict=False):
-        axes.imshow(picture(views.apply_view(image, view)), interpolation="nearest")
-        axes.set_xlabel(f"view {view}\n{views.describe_view(view)}", fontsize=8)
+        axes.imshow(picture(apply_view(image, view)), interpolation="nearest")
+        axes.set_xlabel(f"view {view}\n{describe_view(view)}", fontsize=8)
     return figure
 
 
