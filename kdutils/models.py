@@ -105,6 +105,39 @@ class Residual(nn.Module):
         return x + self.norm(self.conv(x)).relu()
 
 
+class WhitenedConv(nn.Conv2d):
+    """A fixed first layer that decorrelates pixels: filters are the main axes of image patches.
+
+    Neighbouring pixels are nearly equal, so plain filters all see the same thing. These filters
+    are the eigenvectors of the patch covariance, each scaled to unit variance, and their negatives
+    (a ReLU would else lose half). They are computed once from training images and never learned.
+    Source: D. Page, "How to train your ResNet", 2018; K. Jordan, arXiv:2404.00498, section 3.1.
+
+    Args:
+        channels_in: 3.
+        channels_out: even; half of it eigenvectors, half their negatives.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, kernel_size=3, padding=1, bias=False)
+        self.weight.requires_grad_(False)
+        self.register_buffer("prepared", torch.tensor(False))
+
+    def prepare(self, images: Tensor) -> None:
+        """Set the filters from normalised images, float (N, C, H, W), unless they are set."""
+        if self.prepared:
+            return
+        patches = nn.functional.unfold(images.contiguous(), kernel_size=3)
+        patches = patches.transpose(1, 2).reshape(-1, self.weight[0].numel()).double()
+        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        # 0.01 keeps the faintest axes, mostly noise, from being blown up.
+        filters = (vectors / (values + 0.01).sqrt()).flip(1).T[: self.out_channels // 2]
+        filters = filters.reshape(-1, *self.weight.shape[1:]).to(self.weight)
+        with torch.no_grad():
+            self.weight.copy_(torch.cat([filters, -filters]))
+        self.prepared.fill_(True)
+
+
 class Scale(nn.Module):
     """Multiply by a constant: keeps the first logits small, so that training starts gently."""
 
@@ -120,9 +153,12 @@ class Scale(nn.Module):
 
 
 def _teacher_stage(channels_in: int, channels_out: int) -> nn.Sequential:
+    widen = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, bias=False)
+    # Start as a copy of the input plus random filters (Zagoruyko & Komodakis, arXiv:1706.00388).
+    nn.init.dirac_(widen.weight.data[:channels_in])
     # Pooling before batch norm does the same work on a quarter of the pixels.
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, bias=False),
+        widen,
         nn.MaxPool2d(2),
         nn.BatchNorm2d(channels_out),
         nn.ReLU(),
@@ -134,7 +170,7 @@ def _teacher_stage(channels_in: int, channels_out: int) -> nn.Sequential:
 class Teacher(nn.Sequential):
     """A small residual network whose weights sit where pixels are few, so it is cheap to ask.
 
-    A 3x3 stem, then three stages of [3x3 convolution, 2x2 max pool, batch norm, ReLU, residual
+    A whitened 3x3 stem, then three stages of [3x3 convolution, 2x2 max pool, batch norm, ReLU, residual
     layer], global max pooling and one linear layer.
     """
 
@@ -144,7 +180,7 @@ class Teacher(nn.Sequential):
         stages = [_teacher_stage(a, b) for a, b in zip(widths, widths[1:], strict=False)]
         super().__init__(
             nn.Sequential(
-                nn.Conv2d(3, widths[0], kernel_size=3, padding=1, bias=False),
+                WhitenedConv(3, widths[0]),
                 nn.BatchNorm2d(widths[0]),
                 nn.ReLU(),
             ),
@@ -160,7 +196,7 @@ class Teacher(nn.Sequential):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers training adjusts."""
+    """How many weights and biases the network has (buffers, such as running means, left out)."""
     return sum(p.numel() for p in model.parameters())
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .data import ImageData, Split
 
 Row = dict[str, float]
+PREPARE_IMAGES = 2000  # 1.8 million patches: plenty for a 27 x 27 covariance
 
 
 class TeacherLogits(Protocol):
@@ -153,6 +154,8 @@ def fit(
     run = _Run(model, data, recipe, loss, soft_targets, seed)
     if path is not None and path.exists():
         run.restore(path)
+    else:
+        run.prepare()
     with _bar(recipe.epochs * run.steps, run, label, progress) as bar:
         try:
             for epoch in range(len(run.history.rows), recipe.epochs):
@@ -196,6 +199,13 @@ class _Run:
         return identity(
             self.model, self.data, self.recipe, self.loss, self.soft_targets, self.seed
         )
+
+    def prepare(self) -> None:
+        """Layers whose first weights follow from the images (`WhitenedConv`) get them."""
+        for layer in self.model.modules():
+            if hasattr(layer, "prepare"):
+                layer.prepare(normalise(self.images[:PREPARE_IMAGES]))
+        self.good = _copy(self.model.state_dict())
 
     def epoch(self, epoch: int, bar: Any) -> Row:
         """One pass over the training images, then a look at validation."""
@@ -392,8 +402,9 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    learned = [p for p in model.parameters() if p.requires_grad]
+    weights = [p for p in learned if p.ndim > 1]
+    others = [p for p in learned if p.ndim <= 1]
     groups = [
         {"params": weights, "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -71,3 +71,20 @@ def test_seed_makes_weights_repeatable_and_leaves_the_global_state() -> None:
 def test_unknown_network_is_refused_with_a_hint() -> None:
     with pytest.raises(ValueError, match="Did you mean 'student'"):
         models.build("studnet")
+
+
+def test_whitened_filters_decorrelate_patches_and_stay_fixed() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(40, 3, 34, 34, generator=generator)
+    images = nn.functional.avg_pool2d(images, 3, stride=1)  # neighbours alike, as in photographs
+    layer = models.WhitenedConv(3, 24)
+    layer.prepare(images)
+    out = nn.functional.conv2d(images, layer.weight[:12]).transpose(0, 1).flatten(1)
+    moments = out @ out.T / out.shape[1]
+    off = moments - moments.diag().diag()
+    assert off.abs().max() < 1e-2  # different axes
+    assert (moments.diag() <= 1).all() and moments.diag()[0] > 0.9  # unit variance, noise damped
+    assert torch.equal(layer.weight[:12], -layer.weight[12:])
+    before = layer.weight.clone()
+    layer.prepare(2 * images)  # set once
+    assert torch.equal(layer.weight, before) and not layer.weight.requires_grad
