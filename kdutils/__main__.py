@@ -93,6 +93,8 @@ def _run(args: argparse.Namespace) -> int:
         about=about,
     )
     print(f"  {'together':<20} {sum(row.seconds for row in timings):7.1f} s\n")
+    if not any(path.stem.startswith("06") for path in paths):
+        print("Notebook 06 was not part of this run; results so far are from an earlier one.\n")
     table = _write_table(chosen.results)
     print(f"Executed notebooks: {shown(out)} (.ipynb, and .html to read in a browser)")
     print(f"Times and memory:   {shown(out / 'timings.json')}")

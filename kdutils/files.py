@@ -30,6 +30,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
+        part.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)  # mkstemp: 0600
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, target)

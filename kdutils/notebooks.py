@@ -372,7 +372,6 @@ def write(notebook: NotebookNode, path: Path) -> None:
 
     with atomic_path(path) as part:
         part.write_text(nbformat.writes(notebook, version=4) + "\n", encoding="utf-8")
-        part.chmod(0o644)
 
 
 def tidy(notebook: NotebookNode) -> None:

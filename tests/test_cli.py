@@ -56,6 +56,7 @@ def test_run_says_what_it_wrote(
     table = (own_folders / "results" / "results.md").read_text()
     assert "| teacher | 90.50" in table
     printed = capsys.readouterr().out
+    assert "from an earlier one" in printed, "the table is not of this run"
     for piece in (table, str(out), "timings.json", "results.md", "01_one"):
         assert piece in printed
 
