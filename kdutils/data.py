@@ -220,11 +220,10 @@ def load(
     )
 
 
-def download(cache: Path | None = None) -> Path:
-    """Fetch CIFAR-10, however long it takes; called again, it goes on where it stopped.
+def download(cache: Path | None = None) -> None:
+    """Fetch CIFAR-10 into the cache folder, however long it takes, unless a good copy is here.
 
-    Returns:
-        The folder that now holds the archive and the unpacked files.
+    Stopped and called again, it goes on where it was.
 
     Raises:
         DataError: no host delivers, or the disk is full.
@@ -233,11 +232,8 @@ def download(cache: Path | None = None) -> Path:
     from .settings import settings
 
     cache = Path(cache) if cache is not None else settings().cache
-    try:
-        cifar10.read(cache)
-    except DataError:
-        return cifar10.download(cache)
-    return cache
+    if cifar10.local(cache) is None:
+        cifar10.download(cache)
 
 
 @dataclass(frozen=True)
