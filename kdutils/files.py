@@ -31,7 +31,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield part
         part.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)  # mkstemp: 0600
-        with open(part, "rb") as file:
+        with open(part, "r+b") as file:  # Windows syncs only what is open for writing
             os.fsync(file.fileno())
         os.replace(part, target)
     except OSError as error:
