@@ -768,11 +768,12 @@ def per_class_change(
     *,
     names: Sequence[str] = ("labels only", "distilled"),
     data_name: str = "",
+    title: str = "Which classes gained",
 ) -> Figure:
     """Accuracy of each class before and after, (C,) fractions, greatest gain on top."""
     before, after = array(before), array(after)
     order = np.argsort(-(after - before), kind="stable")
-    figure = new_figure(7, 3.9, "Which classes gained", data_name)
+    figure = new_figure(7, 3.9, title, data_name)
     axes = figure.subplots()
     for y, c in enumerate(order):
         axes.plot((before[c], after[c]), (y, y), color="#b9bec6", lw=2.5, zorder=1)
