@@ -30,8 +30,8 @@
 # ## A mystery to begin with
 #
 # A large network (the **teacher**) can help to train a small one (the **student**). The student
-# learns from the teacher's *opinions* as well as from the labels. That is **knowledge distillation**.
-# It is meant to make the student better. Now look at this published result:
+# learns from the teacher's *opinions* as well as from the labels. That is **knowledge
+# distillation**. It is meant to make the student better. Now look at this published result:
 #
 # | network | accuracy | parameters |
 # |---|---:|---:|
@@ -71,8 +71,8 @@ data
 # ## What an image is
 #
 # To a network an image is a block of numbers: 3 colour channels, each 32 rows of 32 pixels. A pixel
-# is a whole number from 0 (dark) to 255 (bright), which fits in one byte. The label is a number too.
-# It is an index into the list of class names.
+# is a whole number from 0 (dark) to 255 (bright), which fits in one byte. The label is a number
+# too. It is an index into the list of class names.
 
 # %%
 image, label = data.train.images[0], int(data.train.labels[0])
@@ -83,8 +83,8 @@ print(image[0, :4, :6])
 
 # %% [markdown]
 # How much is that? Count before you read on: $3 \times 32 \times 32$ bytes for one image, and then
-# all images together. A 12-megapixel photograph from a phone has more than ten thousand times as many
-# pixels as one of ours.
+# all images together. A 12-megapixel photograph from a phone has more than ten thousand times as
+# many pixels as one of ours.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -108,8 +108,8 @@ print("✓ bytes, one label for each image, nothing lost")
 # %% [markdown]
 # ## What the classes look like
 #
-# Always look at your data before you train on it. Each row below is a class, each picture one of its
-# training images.
+# Always look at your data before you train on it. Each row below is a class, each picture one of
+# its training images.
 
 # %%
 sheet = sample_sheet(data.train.images, data.train.labels, data.classes, data_name=data.name)
@@ -124,8 +124,8 @@ show(sheet, "Ten training images of each class, one class a row.")
 # ## Three splits
 #
 # - **train** is learned from.
-# - **val** (validation) is what *we* look at when we choose: a learning rate, a temperature, when to
-#   stop tinkering.
+# - **val** (validation) is what *we* look at when we choose: a learning rate, a temperature, when
+#   to stop tinkering.
 # - **test** is looked at once, at the very end, to report a number.
 #
 # The validation images are cut from the training images. The test images are never touched by any
@@ -158,11 +158,11 @@ print(f"✓ same mix of classes; {shared} test images occur, pixel for pixel, am
 # ## Why not two?
 #
 # A thousand players each roll dice instead of looking at the image. We let all of them answer 500
-# validation questions and crown the best one. Nobody here knows anything, so each is right one time in
-# ten on average.
+# validation questions and crown the best one. Nobody here knows anything, so each is right one time
+# in ten on average.
 #
-# **Before you run this:** how good will the *champion* look on validation? And how good will the same
-# champion be on 500 test images?
+# **Before you run this:** how good will the *champion* look on validation? And how good will the
+# same champion be on 500 test images?
 
 # %%
 dice = torch.Generator().manual_seed(0)
@@ -177,12 +177,13 @@ print(f"champion, validation:    {100 * on_val[champion]:5.1f} %")
 print(f"champion, test:          {100 * on_test[champion]:5.1f} %")
 
 # %% [markdown]
-# The champion's lead on validation is pure luck, and luck does not travel. Choosing the best of many
-# *always* flatters the winner on the images that chose it. This is called the **winner's curse**.
+# The champion's lead on validation is pure luck, and luck does not travel. Choosing the best of
+# many *always* flatters the winner on the images that chose it. This is called the **winner's
+# curse**.
 #
-# The same happens when a paper reports "the best epoch on the test set", or tries forty temperatures
-# and keeps the one with the best test accuracy. So: choose on validation, report on test, once. In
-# this course the test split sleeps until notebook 06.
+# The same happens when a paper reports "the best epoch on the test set", or tries forty
+# temperatures and keeps the one with the best test accuracy. So: choose on validation, report on
+# test, once. In this course the test split sleeps until notebook 06.
 
 # %%
 # Self-check
@@ -193,12 +194,12 @@ print("✓ the lead was luck")
 # %% [markdown]
 # ## Augmentation: one image, fifty views
 #
-# Shift a ship by two pixels and it is still a ship. Mirror it and it is still a ship. A network does
-# not know that until it has seen it. So in each epoch (each pass over the training images) every image
-# is shown slightly changed. That is **augmentation**.
+# Shift a ship by two pixels and it is still a ship. Mirror it and it is still a ship. A network
+# does not know that until it has seen it. So in each epoch (each pass over the training images)
+# every image is shown slightly changed. That is **augmentation**.
 #
-# Usually the changes are drawn at random, without end. Ours are a small finite set, the **views**: a
-# shift of up to 2 pixels each way, with or without a flip.
+# Usually the changes are drawn at random, without end. Ours are a small finite set, the **views**:
+# a shift of up to 2 pixels each way, with or without a flip.
 #
 # $$\underbrace{5}_{\text{down}} \times \underbrace{5}_{\text{right}} \times
 # \underbrace{2}_{\text{flip}} = 50 \text{ views}$$
@@ -210,13 +211,13 @@ grid = view_grid(data.train.images[3], data_name=data.name)
 show(grid, "One training image in all fifty views: 25 shifts as it is, 25 shifts mirrored.")
 
 # %% [markdown]
-# The unchanged image is the framed one. Look closely at the edges: the gap is filled with the image's
-# own reflection, so no black bar tells the network how far the image was shifted.
+# The unchanged image is the framed one. Look closely at the edges: the gap is filled with the
+# image's own reflection, so no black bar tells the network how far the image was shifted.
 #
-# Why finite? Because of the teacher. In notebook 05 it must give its opinion on *exactly* the pixels
-# that the student sees. With fifty views we can ask it once for each and keep the answer. With endless
-# random crops every answer would be used once and thrown away. (Beyer et al. 2022 show how much it
-# matters that both see the same view.)
+# Why finite? Because of the teacher. In notebook 05 it must give its opinion on *exactly* the
+# pixels that the student sees. With fifty views we can ask it once for each and keep the answer.
+# With endless random crops every answer would be used once and thrown away. (Beyer et al. 2022 show
+# how much it matters that both see the same view.)
 
 # %%
 # Self-check
@@ -231,8 +232,8 @@ print(f"✓ fifty views, {len(everything)} of them different for this image")
 # ## The schedule: all fifty before any twice
 #
 # Which view when? The training images are cut into blocks of 1,024. In epoch $e$ all images of
-# block $k$ take view number $\text{order}_k[e \bmod 50]$, where $\text{order}_k$ is a shuffled list of
-# the fifty. It is like dealing cards from a deck: none comes back until the deck is used up.
+# block $k$ take view number $\text{order}_k[e \bmod 50]$, where $\text{order}_k$ is a shuffled list
+# of the fifty. It is like dealing cards from a deck: none comes back until the deck is used up.
 #
 # Here is what the first image meets in the first ten epochs. The words say how it was changed.
 
@@ -255,9 +256,9 @@ print(f"drawn at random: {met_random:.1f} different views in fifty epochs, on av
 print(f"dealt by us:     {met_dealt} different views in fifty epochs")
 
 # %% [markdown]
-# Drawing at random repeats itself. An image would miss about $(1 - 1/50)^{50} \approx 1/e \approx 37\%$
-# of its views. Dealing wastes nothing. Different blocks have differently shuffled decks, so one
-# mini-batch, whose images come from many blocks, still mixes many views.
+# Drawing at random repeats itself. An image would miss about $(1 - 1/50)^{50} \approx 1/e \approx
+# 37\%$ of its views. Dealing wastes nothing. Different blocks have differently shuffled decks, so
+# one mini-batch, whose images come from many blocks, still mixes many views.
 
 # %%
 # Self-check
@@ -272,8 +273,8 @@ print(f"✓ {plan.shape[1]} blocks: each image meets all 50 views once before it
 # %% [markdown]
 # ## From bytes to numbers a network likes
 #
-# Networks train best on inputs with a mean near 0 and a spread near 1. So we subtract a mean and divide
-# by a standard deviation, one pair for each colour channel:
+# Networks train best on inputs with a mean near 0 and a spread near 1. So we subtract a mean and
+# divide by a standard deviation, one pair for each colour channel:
 #
 # $$x = \frac{\text{pixel}/255 - \mu}{\sigma}$$
 
@@ -287,9 +288,9 @@ print("mean of each channel:  ", [round(v, 2) for v in batch.mean((0, 2, 3)).tol
 print("spread of each channel:", [round(v, 2) for v in batch.std((0, 2, 3)).tolist()])
 
 # %% [markdown]
-# The printed means are near 0 and the spreads near 1, though rarely exact: $\mu$ and $\sigma$ are those
-# of CIFAR-10's training images, and we keep them for every data set. Then a network never depends on
-# which images happened to be measured. Nothing is lost on the way. We can go back.
+# The printed means are near 0 and the spreads near 1, though rarely exact: $\mu$ and $\sigma$ are
+# those of CIFAR-10's training images, and we keep them for every data set. Then a network never
+# depends on which images happened to be measured. Nothing is lost on the way. We can go back.
 
 # %%
 # Self-check
@@ -311,8 +312,8 @@ loader = textbook_loader(sample, batch_size=128)
 print(loader.dataset.transform)
 
 # %% [markdown]
-# Our way does the same job for *many images per call*: the views of a whole epoch at once, then each
-# mini-batch is picked and normalised. It is so short that it fits in a cell.
+# Our way does the same job for *many images per call*: the views of a whole epoch at once, then
+# each mini-batch is picked and normalised. It is so short that it fits in a cell.
 
 
 # %%
@@ -328,12 +329,13 @@ images, labels = next(batched())
 print(tuple(images.shape), images.dtype, tuple(labels.shape), labels.dtype)
 
 # %% [markdown]
-# Now the race. A fair race has rules: the same images, the same batch size, everything in memory, one
-# thread and no worker processes on either side. Both run once to warm up. Then they **take turns**, and the
-# order flips each round, so that a busy moment of the machine hits both. We compare medians.
+# Now the race. A fair race has rules: the same images, the same batch size, everything in memory,
+# one thread and no worker processes on either side. Both run once to warm up. Then they **take
+# turns**, and the order flips each round, so that a busy moment of the machine hits both. We
+# compare medians.
 #
-# **Before you run this:** the arithmetic on the pixels is nearly the same. How many times faster can
-# the second way be? Write down a number.
+# **Before you run this:** the arithmetic on the pixels is nearly the same. How many times faster
+# can the second way be? Write down a number.
 
 # %%
 jobs = {"textbook": lambda: list(loader), "batched": lambda: list(batched())}
@@ -348,14 +350,16 @@ print(f"batched is {each['textbook'] / each['batched']:.1f} times as fast")
 
 # %% [markdown]
 # The pixels cost next to nothing. What costs is asking for them one image at a time: a dozen Python
-# calls, a PIL picture and several small tensors for each. A batch shares a few calls among 128 images.
+# calls, a PIL picture and several small tensors for each. A batch shares a few calls among 128
+# images.
 #
-# Does it matter? On the machines that we tried, training our small student on an image took about as long
-# as *preparing* one the textbook way. So that pipeline alone would double the length of an experiment. The
-# usual remedy is worker processes, which bring troubles of their own. Here we do not need any.
+# Does it matter? On the machines that we tried, training our small student on an image took about
+# as long as *preparing* one the textbook way. So that pipeline alone would double the length of an
+# experiment. The usual remedy is worker processes, which bring troubles of their own. Here we do
+# not need any.
 #
-# One honest footnote: the two are not the same augmentation. The textbook crop shifts by up to 4 pixels
-# and fills with black; ours shifts by up to 2 and reflects.
+# One honest footnote: the two are not the same augmentation. The textbook crop shifts by up to 4
+# pixels and fills with black; ours shifts by up to 2 and reflects.
 
 # %%
 # Self-check
@@ -369,9 +373,9 @@ print("✓ two ways, the same kind of mini-batch; each image comes once an epoch
 # %% [markdown]
 # ## Exercises
 #
-# **1. Room for opinions.** A teacher's answer to one view of one image is ten numbers of 2 bytes. How
-# many megabytes are all answers for 45,000 training images and 50 views? And with the textbook's
-# crop (shifts of up to 4 pixels each way, with or without a flip)?
+# **1. Room for opinions.** A teacher's answer to one view of one image is ten numbers of 2 bytes.
+# How many megabytes are all answers for 45,000 training images and 50 views? And with the
+# textbook's crop (shifts of up to 4 pixels each way, with or without a flip)?
 #
 # <details><summary>Solution</summary>
 #
@@ -387,9 +391,9 @@ print("✓ two ways, the same kind of mini-batch; each image comes once an epoch
 # </details>
 
 # %% [markdown]
-# **2. The simplest classifier.** Average all training images of a class: that is its *mean image*. Call
-# a validation image by the class whose mean image is nearest. How often is that right? (More often
-# than dice?)
+# **2. The simplest classifier.** Average all training images of a class: that is its *mean image*.
+# Call a validation image by the class whose mean image is nearest. How often is that right? (More
+# often than dice?)
 #
 # <details><summary>Solution</summary>
 #
@@ -413,19 +417,20 @@ print("✓ two ways, the same kind of mini-batch; each image comes once an epoch
 #
 # <details><summary>Solution</summary>
 #
-# Text and digits (b and d, 2 and its mirror image), traffic signs (turn left, turn right), X-rays (the
-# heart has a side). Augmentation is knowledge about the world that *you* put in. It must be true.
+# Text and digits (b and d, 2 and its mirror image), traffic signs (turn left, turn right), X-rays
+# (the heart has a side). Augmentation is knowledge about the world that *you* put in. It must be
+# true.
 #
 # </details>
 
 # %% [markdown]
 # ## In three lines
 #
-# - An image is 3,072 bytes; all of them fit in memory, and batched work on them is many times faster
-#   than one call for each image.
+# - An image is 3,072 bytes; all of them fit in memory, and batched work on them is many times
+#   faster than one call for each image.
 # - Train to learn, validation to choose, test to report once: the best of many is always flattered.
-# - Augmentation is fifty views, dealt like cards: every image meets all of them before one comes twice,
-#   and a teacher can be asked about each exactly once.
+# - Augmentation is fifty views, dealt like cards: every image meets all of them before one comes
+#   twice, and a teacher can be asked about each exactly once.
 
 # %% [markdown]
 # ## References
@@ -436,9 +441,9 @@ print("✓ two ways, the same kind of mini-batch; each image comes once an epoch
 #   arXiv:1902.00423: pixel-for-pixel is not the only way in which two images can be the same.
 # - C. Shorten, T. M. Khoshgoftaar, *A survey on Image Data Augmentation for Deep Learning*, 2019,
 #   Journal of Big Data 6, 60.
-# - G. C. Cawley, N. L. C. Talbot, *On Over-fitting in Model Selection and Subsequent Selection Bias in
-#   Performance Evaluation*, 2010, Journal of Machine Learning Research 11: the winner's curse.
-# - L. Beyer, X. Zhai, A. Royer, L. Markeeva, R. Anil, A. Kolesnikov, *Knowledge Distillation: A Good
-#   Teacher Is Patient and Consistent*, 2022, arXiv:2106.05237.
+# - G. C. Cawley, N. L. C. Talbot, *On Over-fitting in Model Selection and Subsequent Selection Bias
+#   in Performance Evaluation*, 2010, Journal of Machine Learning Research 11: the winner's curse.
+# - L. Beyer, X. Zhai, A. Royer, L. Markeeva, R. Anil, A. Kolesnikov, *Knowledge Distillation: A
+#   Good Teacher Is Patient and Consistent*, 2022, arXiv:2106.05237.
 #
 # **Next:** [02 · The teacher](02_teacher.ipynb), the large network whose opinions we are after.

@@ -19,19 +19,20 @@
 #
 # - **read** a network as a list of layers, and **count** its parameters and its work by hand;
 # - **write** the training loop in eight lines, and **read** a learning curve;
-# - **find** out which classes a network takes for one another, from its mistakes and from its doubts;
+# - **find** out which classes a network takes for one another, from its mistakes and from its
+#   doubts;
 # - **judge** whether a network is as right as it is sure, with a reliability diagram and the ECE;
 # - **explain** why we do all this on validation images, and leave the test images alone.
 #
-# **Needs:** notebook 01 (splits, views). **Time:** about 15 minutes on two cores (`class` profile), nearly
-# all of it training; seconds when the teacher has been trained before.
+# **Needs:** notebook 01 (splits, views). **Time:** about 15 minutes on two cores (`class` profile),
+# nearly all of it training; seconds when the teacher has been trained before.
 
 # %% [markdown]
 # ## Why have a teacher at all?
 #
-# A teacher is a network that is allowed to be large. It will never run on the phone. Its one job is to be
-# *good*, and then to give its opinion on every training image. In the table of notebook 01 the teacher had
-# 4,664,970 parameters. Is that what it takes?
+# A teacher is a network that is allowed to be large. It will never run on the phone. Its one job is
+# to be *good*, and then to give its opinion on every training image. In the table of notebook 01
+# the teacher had 4,664,970 parameters. Is that what it takes?
 
 # %%
 import torch
@@ -49,10 +50,10 @@ data
 # %% [markdown]
 # ## The network, drawn
 #
-# Each block below is what a layer puts out. Height and depth show how many pixels are left, thickness
-# how many **channels** there are: how many different things are looked for at each place. Under the
-# drawing stand two bar charts: how many parameters each layer holds, and how many multiplications it
-# makes for one image.
+# Each block below is what a layer puts out. Height and depth show how many pixels are left,
+# thickness how many **channels** there are: how many different things are looked for at each place.
+# Under the drawing stand two bar charts: how many parameters each layer holds, and how many
+# multiplications it makes for one image.
 #
 # **Before you run this:** the image gets smaller and the channels get more. Where will most
 # *parameters* sit: early or late? And where will most of the *work* be done?
@@ -68,15 +69,15 @@ show(drawing, "The teacher: blocks get smaller and thicker; bars show what each 
 # quartered, and the channels are doubled. A layer then has four times the weights, but uses each
 # of them on a quarter of the pixels.
 #
-# Two more things to know. **Max pooling** halves the image: of each 2 x 2 pixels it keeps the largest.
-# A **residual** layer computes $x + f(x)$: it adds a correction to what it was given, so that a signal (and,
-# in training, a gradient) can always take the straight way (He et al. 2015).
+# Two more things to know. **Max pooling** halves the image: of each 2 x 2 pixels it keeps the
+# largest. A **residual** layer computes $x + f(x)$: it adds a correction to what it was given, so
+# that a signal (and, in training, a gradient) can always take the straight way (He et al. 2015).
 
 # %% [markdown]
 # ## Counting one layer by hand
 #
-# A convolution slides a small window over the image. For each of its $c_{out}$ output channels it has a
-# filter of $3 \times 3$ weights for each of its $c_{in}$ input channels:
+# A convolution slides a small window over the image. For each of its $c_{out}$ output channels it
+# has a filter of $3 \times 3$ weights for each of its $c_{in}$ input channels:
 #
 # $$\text{parameters} = 3 \cdot 3 \cdot c_{in} \cdot c_{out}$$
 #
@@ -104,8 +105,8 @@ assert sum(row.macs for row in layers) == models.count_macs(blank), "Two ways of
 print("✓ counted by hand, by us and by PyTorch: the same")
 
 # %% [markdown]
-# Now the whole network. A parameter is stored as a float of 4 bytes, so the size in megabytes is nearly
-# $4 \cdot \text{parameters} / 10^6$. (Batch norm keeps a few running averages besides.)
+# Now the whole network. A parameter is stored as a float of 4 bytes, so the size in megabytes is
+# nearly $4 \cdot \text{parameters} / 10^6$. (Batch norm keeps a few running averages besides.)
 
 # %%
 total, work = models.count_parameters(blank), models.count_macs(blank)
@@ -117,15 +118,15 @@ assert total <= 4_664_970, "Our teacher should not be larger than the published 
 # %% [markdown]
 # ## Training in eight lines
 #
-# Training is a loop: *guess, measure, correct*. The network guesses **logits**, one number for each class.
-# The **softmax** turns them into probabilities. The **loss** (cross entropy) measures how little of that was
-# given to the right class, $-\log p_{\text{label}}$. The gradient says in which direction each weight
-# should move to make the loss smaller, and the optimiser takes a small step.
+# Training is a loop: *guess, measure, correct*. The network guesses **logits**, one number for each
+# class. The **softmax** turns them into probabilities. The **loss** (cross entropy) measures how
+# little of that was given to the right class, $-\log p_{\text{label}}$. The gradient says in which
+# direction each weight should move to make the loss smaller, and the optimiser takes a small step.
 #
 # Here it is, on one mini-batch, again and again.
 #
-# **Before you run this:** a network that knows nothing gives each of ten classes 10 %. What is its loss?
-# ($-\log 0.1 = {?}$) And how low can it get on 64 images in twelve steps?
+# **Before you run this:** a network that knows nothing gives each of ten classes 10 %. What is its
+# loss? ($-\log 0.1 = {?}$) And how low can it get on 64 images in twelve steps?
 
 # %%
 batch, labels = views.normalise(data.train.images[:64]), data.train.labels[:64]
@@ -141,9 +142,9 @@ for step in range(12):
 print(" → ".join(f"{value:.2f}" for value in losses))
 
 # %% [markdown]
-# It starts near $\log 10 \approx 2.30$, the loss of a guesser, and falls. But 64 images learned by heart
-# are not knowledge. All that a real training adds is *all the images*, a new view of each in every epoch,
-# and a step size (the **learning rate**) that grows first and then shrinks to zero.
+# It starts near $\log 10 \approx 2.30$, the loss of a guesser, and falls. But 64 images learned by
+# heart are not knowledge. All that a real training adds is *all the images*, a new view of each in
+# every epoch, and a step size (the **learning rate**) that grows first and then shrinks to zero.
 
 # %%
 # Self-check
@@ -154,10 +155,10 @@ print("✓ from guessing towards learning by heart")
 # %% [markdown]
 # ## Training for real
 #
-# There is one training loop in this course, `kdutils.train.fit`: the eight lines above, plus a progress
-# bar and a checkpoint after each epoch. Its settings are a **recipe**. Here are the teacher's recipe and
-# its learning rate over time: a triangle. Small at first, because early gradients point everywhere. Small
-# at last, so that the weights settle down.
+# There is one training loop in this course, `kdutils.train.fit`: the eight lines above, plus a
+# progress bar and a checkpoint after each epoch. Its settings are a **recipe**. Here are the
+# teacher's recipe and its learning rate over time: a triangle. Small at first, because early
+# gradients point everywhere. Small at last, so that the weights settle down.
 
 # %%
 recipe = series.recipe("teacher", series.budget(data).teacher_epochs)
@@ -173,11 +174,11 @@ show(triangle, "The learning rate rises in one straight line and falls to zero i
 
 # %% [markdown]
 # Now train it. A bar shows how far it is. If the very same training was done before (same network,
-# recipe, images), it is loaded instead and says so. If it is cut off, it goes on from the last finished
-# epoch next time.
+# recipe, images), it is loaded instead and says so. If it is cut off, it goes on from the last
+# finished epoch next time.
 #
-# (In the `smoke` profile the teacher sees 2,000 images once and stays a beginner. Everything below runs, but
-# the figures show a beginner. The text speaks of a teacher that has learned its trade.)
+# (In the `smoke` profile the teacher sees 2,000 images once and stays a beginner. Everything below
+# runs, but the figures show a beginner. The text speaks of a teacher that has learned its trade.)
 
 # %%
 teacher = series.teacher(data)
@@ -186,8 +187,8 @@ print(teacher)
 # %% [markdown]
 # ## Reading the learning curve
 #
-# Training accuracy is measured *while* training, on shifted and mirrored images, with weights that change
-# all the time. Validation accuracy is measured after each epoch, on unchanged images.
+# Training accuracy is measured *while* training, on shifted and mirrored images, with weights that
+# change all the time. Validation accuracy is measured after each epoch, on unchanged images.
 #
 # **Before you run this:** in an early epoch, which of the two will be higher?
 
@@ -205,12 +206,13 @@ show(figure, "The teacher's accuracy on training and on validation images, epoch
 teacher.history.frame().round(3)
 
 # %% [markdown]
-# Compare the two lines, or the two columns of the table. Validation is often *ahead* at first: training accuracy is an
-# average over the epoch, and the network was worse at its beginning. Later training takes over, because
-# those images have been seen before. How far the two end up apart is the **generalisation gap**: what was
-# learned by heart.
+# Compare the two lines, or the two columns of the table. Validation is often *ahead* at first:
+# training accuracy is an average over the epoch, and the network was worse at its beginning. Later
+# training takes over, because those images have been seen before. How far the two end up apart is
+# the **generalisation gap**: what was learned by heart.
 #
-# The last epoch counts, whatever it brought. We never pick the best one. (Why? Notebook 01: the champion.)
+# The last epoch counts, whatever it brought. We never pick the best one. (Why? Notebook 01: the
+# champion.)
 
 # %%
 # Self-check
@@ -224,8 +226,8 @@ print(f"✓ on validation: {score}")
 # %% [markdown]
 # ## Which classes does it mix up?
 #
-# The **confusion matrix** counts each pair: rows are true classes, columns are what the teacher said. The
-# colour shows mistakes only.
+# The **confusion matrix** counts each pair: rows are true classes, columns are what the teacher
+# said. The colour shows mistakes only.
 #
 # **Before you run this:** think of the sheet of samples in notebook 01. Which pair of classes will
 # be mixed up most?
@@ -238,8 +240,8 @@ show(
 )
 
 # %% [markdown]
-# Is the picture symmetric? If many A are called B, are many B called A? Now both directions added, the worst
-# pairs first.
+# Is the picture symmetric? If many A are called B, are many B called A? Now both directions added,
+# the worst pairs first.
 
 # %%
 both_ways = torch.triu(matrix + matrix.T, diagonal=1)
@@ -250,8 +252,9 @@ share = both_ways.flatten().sort(descending=True).values[:5].sum() / both_ways.s
 print(f"these 5 of 45 pairs make {100 * share:.0f} % of all mistakes")
 
 # %% [markdown]
-# Mistakes are not spread evenly. If they were, five pairs would make $5/45 \approx 11\,\%$ of them. A network
-# that errs has still understood *something*: it goes wrong towards things that look alike.
+# Mistakes are not spread evenly. If they were, five pairs would make $5/45 \approx 11\,\%$ of them.
+# A network that errs has still understood *something*: it goes wrong towards things that look
+# alike.
 
 # %%
 # Self-check
@@ -265,9 +268,9 @@ print("✓ every image in one cell, the diagonal is the accuracy")
 # %% [markdown]
 # ## Doubts say more than mistakes
 #
-# A mistake is all or nothing. The teacher's probabilities say more: a picture may be 80 % one class and
-# 19 % another. Average these probabilities over all images of a class, and you get a map of **which classes
-# resemble each other** in the teacher's eyes, even where it makes no mistake.
+# A mistake is all or nothing. The teacher's probabilities say more: a picture may be 80 % one class
+# and 19 % another. Average these probabilities over all images of a class, and you get a map of
+# **which classes resemble each other** in the teacher's eyes, even where it makes no mistake.
 #
 # For the drawn shapes we know the truth, since we made it. Then it stands beside the map.
 
@@ -278,12 +281,13 @@ similar = plots.similarity_heatmaps(
 show(similar, "How alike the teacher finds each pair of classes, from 0 (pale) to 1 (dark).")
 
 # %% [markdown]
-# Compare it with the confusion matrix: the same pairs should stand out. A good teacher is sure nearly
-# everywhere, so the rest of its map stays almost empty. In notebook 04 a single knob, the *temperature*,
-# will make it visible. (That is what $T = 1$ above the map means: the knob is not turned yet.)
+# Compare it with the confusion matrix: the same pairs should stand out. A good teacher is sure
+# nearly everywhere, so the rest of its map stays almost empty. In notebook 04 a single knob, the
+# *temperature*, will make it visible. (That is what $T = 1$ above the map means: the knob is not
+# turned yet.)
 #
-# **Before you run this:** when the teacher's first choice is wrong, how often is its *second* choice
-# right? Blind guessing among the other nine would be right in 11 % of these cases.
+# **Before you run this:** when the teacher's first choice is wrong, how often is its *second*
+# choice right? Blind guessing among the other nine would be right in 11 % of these cases.
 
 # %%
 ranked = logits.argsort(dim=1, descending=True)
@@ -295,9 +299,10 @@ print(f"right with one of three guesses: {100 * hits[2]:.1f} %")
 print(f"when the first is wrong, the second is right in {100 * rescued:.0f} % of cases")
 
 # %% [markdown]
-# Compare the last number with 11 %. For a teacher that has learned its trade the runner-up is far from a
-# guess. So there is knowledge in the small probabilities, and a label, which names one class and is silent
-# about the others, has none of it. Remember this number. It is why distillation can work at all.
+# Compare the last number with 11 %. For a teacher that has learned its trade the runner-up is far
+# from a guess. So there is knowledge in the small probabilities, and a label, which names one class
+# and is silent about the others, has none of it. Remember this number. It is why distillation can
+# work at all.
 
 # %%
 # Self-check
@@ -321,19 +326,21 @@ mistakes = plots.dark_knowledge_gallery(
 show(mistakes, "The validation images on which the teacher was most sure and wrong.")
 
 # %% [markdown]
-# Would you have known better? Sometimes yes. Sometimes the picture is hard for anybody. With photographs
-# you may now and then doubt the *label*: about half a per cent of CIFAR-10's test labels are thought to be
-# wrong (Northcutt et al. 2021). With drawn shapes the label is never wrong, but some pictures truly lie
-# between two classes. Either way, one hard label says more than anybody can know.
+# Would you have known better? Sometimes yes. Sometimes the picture is hard for anybody. With
+# photographs you may now and then doubt the *label*: about half a per cent of CIFAR-10's test
+# labels are thought to be wrong (Northcutt et al. 2021). With drawn shapes the label is never
+# wrong, but some pictures truly lie between two classes. Either way, one hard label says more than
+# anybody can know.
 
 # %% [markdown]
 # ## Is it as right as it is sure?
 #
-# When the teacher says "90 %", is it right nine times in ten? Then it is **calibrated**. We check by sorting
-# images into bins of confidence. In each bin we compare the mean confidence with the accuracy. On the
-# dotted line both agree. Below it the network is too sure, above it too modest.
+# When the teacher says "90 %", is it right nine times in ten? Then it is **calibrated**. We check
+# by sorting images into bins of confidence. In each bin we compare the mean confidence with the
+# accuracy. On the dotted line both agree. Below it the network is too sure, above it too modest.
 #
-# This matters more for a teacher than for others: its *probabilities* are what the student will learn.
+# This matters more for a teacher than for others: its *probabilities* are what the student will
+# learn.
 
 # %%
 bins = metrics.reliability(logits, truth, bins=15)
@@ -343,8 +350,9 @@ show(
 )
 
 # %% [markdown]
-# Look at the lower panel first: where do most images lie? A point far from the line matters little if few
-# images are in its bin. The **expected calibration error** weighs each bin by its share of the images:
+# Look at the lower panel first: where do most images lie? A point far from the line matters little
+# if few images are in its bin. The **expected calibration error** weighs each bin by its share of
+# the images:
 #
 # $$\text{ECE} = \sum_{\text{bins } b} \frac{n_b}{n}\,
 # \bigl|\text{accuracy}_b - \text{confidence}_b\bigr|$$
@@ -366,14 +374,15 @@ print("✓ our ECE is torchmetrics' ECE")
 
 # %% [markdown]
 # A warning: a low ECE does not make a network good. One that says "10 % each" to everything, on ten
-# equally frequent classes, is perfectly calibrated, and useless. Accuracy and calibration are two questions.
+# equally frequent classes, is perfectly calibrated, and useless. Accuracy and calibration are two
+# questions.
 #
 # ## Why we have not looked at the test images
 #
-# We have looked at validation from five sides, and what we saw will shape what we do: which recipe, which
-# temperature, which pairs to study. Each look is a choice that fits a little too well to these images. One
-# set must stay unseen, so that the last number is not flattered. Notebook 06 opens it: once, for the final
-# networks.
+# We have looked at validation from five sides, and what we saw will shape what we do: which recipe,
+# which temperature, which pairs to study. Each look is a choice that fits a little too well to
+# these images. One set must stay unseen, so that the last number is not flattered. Notebook 06
+# opens it: once, for the final networks.
 
 # %%
 # Self-check
@@ -385,8 +394,8 @@ print(f"✓ validation: {100 * score.accuracy:.1f} %, 95 % interval {low:.1f} to
 # %% [markdown]
 # ## Exercises
 #
-# **1. Twice as wide.** Suppose each layer has twice as many channels. By what factor will the parameters
-# grow? And the multiply-adds? Decide first, then count.
+# **1. Twice as wide.** Suppose each layer has twice as many channels. By what factor will the
+# parameters grow? And the multiply-adds? Decide first, then count.
 #
 # <details><summary>Solution</summary>
 #
@@ -396,14 +405,14 @@ print(f"✓ validation: {100 * score.accuracy:.1f} %, 95 % interval {low:.1f} to
 # print(models.count_macs(wide) / models.count_macs(blank))
 # ```
 #
-# Nearly 4 both times: a convolution has $9 \cdot c_{in} \cdot c_{out}$ weights, and *both* channel counts
-# double. (The first layer only doubles, since the image keeps its 3 colours.)
+# Nearly 4 both times: a convolution has $9 \cdot c_{in} \cdot c_{out}$ weights, and *both* channel
+# counts double. (The first layer only doubles, since the image keeps its 3 colours.)
 #
 # </details>
 
 # %% [markdown]
-# **2. One number that calibrates.** Divide all logits by one number $T$ before the softmax. Which $T$
-# between 0.5 and 3 gives the lowest loss (NLL) on validation? What happens to accuracy and ECE?
+# **2. One number that calibrates.** Divide all logits by one number $T$ before the softmax. Which
+# $T$ between 0.5 and 3 gives the lowest loss (NLL) on validation? What happens to accuracy and ECE?
 #
 # <details><summary>Solution</summary>
 #
@@ -415,15 +424,15 @@ print(f"✓ validation: {100 * score.accuracy:.1f} %, 95 % interval {low:.1f} to
 # print(f"T = 1.00: {score}")
 # ```
 #
-# Accuracy cannot change, because dividing keeps the order of the logits. The NLL falls (or stays), and the
-# ECE usually falls with it. A best $T$ above 1 means that the teacher was too sure. This is *temperature
-# scaling* (Guo et al. 2017), and the same $T$ is the heart of distillation.
+# Accuracy cannot change, because dividing keeps the order of the logits. The NLL falls (or stays),
+# and the ECE usually falls with it. A best $T$ above 1 means that the teacher was too sure. This is
+# *temperature scaling* (Guo et al. 2017), and the same $T$ is the heart of distillation.
 #
 # </details>
 
 # %% [markdown]
-# **3. A perfectly calibrated fool.** Make logits that are all zero, and let `metrics.summarise` score
-# them. Explain all three numbers.
+# **3. A perfectly calibrated fool.** Make logits that are all zero, and let `metrics.summarise`
+# score them. Explain all three numbers.
 #
 # <details><summary>Solution</summary>
 #
@@ -431,34 +440,35 @@ print(f"✓ validation: {100 * score.accuracy:.1f} %, 95 % interval {low:.1f} to
 # print(metrics.summarise(torch.zeros_like(logits), truth))
 # ```
 #
-# It says 10 % to every class, so its top class (the first) is right as often as that class occurs: with equally
-# frequent classes 10 %. Confidence 10 %, accuracy 10 %, so the ECE is about 0. The NLL is $\log 10 = 2.303$.
+# It says 10 % to every class, so its top class (the first) is right as often as that class occurs:
+# with equally frequent classes 10 %. Confidence 10 %, accuracy 10 %, so the ECE is about 0. The NLL
+# is $\log 10 = 2.303$.
 #
 # </details>
 
 # %% [markdown]
 # ## In three lines
 #
-# - A convolution has $9 \cdot c_{in} \cdot c_{out}$ weights and uses each once for every output pixel:
-#   parameters sit late, work is done everywhere.
-# - The teacher's mistakes and doubts have a pattern: it errs towards classes that look alike, and its second
-#   choice is far better than a guess.
-# - ECE asks if it is as right as it is sure; we ask it on validation, for the test images wait until
-#   notebook 06.
+# - A convolution has $9 \cdot c_{in} \cdot c_{out}$ weights and uses each once for every output
+#   pixel: parameters sit late, work is done everywhere.
+# - The teacher's mistakes and doubts have a pattern: it errs towards classes that look alike, and
+#   its second choice is far better than a guess.
+# - ECE asks if it is as right as it is sure; we ask it on validation, for the test images wait
+#   until notebook 06.
 
 # %% [markdown]
 # ## References
 #
 # - K. He, X. Zhang, S. Ren, J. Sun, *Deep Residual Learning for Image Recognition*, 2015,
 #   arXiv:1512.03385.
-# - S. Ioffe, C. Szegedy, *Batch Normalization: Accelerating Deep Network Training by Reducing Internal
-#   Covariate Shift*, 2015, arXiv:1502.03167.
+# - S. Ioffe, C. Szegedy, *Batch Normalization: Accelerating Deep Network Training by Reducing
+#   Internal Covariate Shift*, 2015, arXiv:1502.03167.
 # - L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2015, arXiv:1506.01186: the
 #   triangle.
 # - C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*, 2017,
 #   arXiv:1706.04599: reliability diagrams, ECE, temperature scaling.
-# - C. G. Northcutt, A. Athalye, J. Mueller, *Pervasive Label Errors in Test Sets Destabilize Machine Learning
-#   Benchmarks*, 2021, arXiv:2103.14749.
+# - C. G. Northcutt, A. Athalye, J. Mueller, *Pervasive Label Errors in Test Sets Destabilize
+#   Machine Learning Benchmarks*, 2021, arXiv:2103.14749.
 # - G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network*, 2015,
 #   arXiv:1503.02531.
 #

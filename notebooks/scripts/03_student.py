@@ -23,16 +23,16 @@
 # - **judge** whether a gap between two numbers can be blamed on luck;
 # - **locate** where the student errs and the teacher does not: the room that distillation has.
 #
-# **Needs:** notebooks 01 and 02. **Time:** about 10 minutes on two cores (`class` profile), and as long as
-# notebook 02 on top if the teacher has not been trained yet.
+# **Needs:** notebooks 01 and 02. **Time:** about 10 minutes on two cores (`class` profile), and as
+# long as notebook 02 on top if the teacher has not been trained yet.
 
 # %% [markdown]
 # ## The student of the table
 #
-# The student of the published table has 106,826 parameters. That number alone gives its architecture
-# away: four blocks of convolution, batch norm, ReLU and max pooling, with 16, 32, 64 and 128 channels,
-# then an average over all pixels and two linear layers. We build exactly this one, so that our numbers can
-# stand beside theirs.
+# The student of the published table has 106,826 parameters. That number alone gives its
+# architecture away: four blocks of convolution, batch norm, ReLU and max pooling, with 16, 32, 64
+# and 128 channels, then an average over all pixels and two linear layers. We build exactly this
+# one, so that our numbers can stand beside theirs.
 
 # %%
 from dataclasses import replace
@@ -102,9 +102,9 @@ for (c_in, c_out), side in zip(pairwise(widths), (32, 16, 8, 4), strict=True):
 print(f"whole network: {models.count_macs(student):,}")
 
 # %% [markdown]
-# Neither! The last three do *exactly* the same: channels in and channels out both double (four times the
-# weights), both sides of the image halve (a quarter of the pixels). That is good design: no layer is a
-# bottleneck.
+# Neither! The last three do *exactly* the same: channels in and channels out both double (four
+# times the weights), both sides of the image halve (a quarter of the pixels). That is good design:
+# no layer is a bottleneck.
 #
 # ## What shrank, and by how much
 
@@ -123,13 +123,13 @@ bars = plots.size_bars(rows, data_name=f"one image of {data.name}")
 show(bars, "Parameters, multiply-adds and megabytes of teacher and student.")
 
 # %% [markdown]
-# Compare the first panel with the second. Parameters and work shrink by different factors. *Size* decides
-# whether a network fits on a device and how long it takes to download. *Work* decides, roughly, how long
-# an image takes and what it does to the battery. Never quote one for the other. Real time is measured in
-# notebook 06.
+# Compare the first panel with the second. Parameters and work shrink by different factors. *Size*
+# decides whether a network fits on a device and how long it takes to download. *Work* decides,
+# roughly, how long an image takes and what it does to the battery. Never quote one for the other.
+# Real time is measured in notebook 06.
 #
-# By the way: the published table says 0.41 MB for this student, and our count is a little higher. Same bytes,
-# another unit.
+# By the way: the published table says 0.41 MB for this student, and our count is a little higher.
+# Same bytes, another unit.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -147,8 +147,10 @@ print("✓ small in parameters, in work and in bytes")
 # %% [markdown]
 # ## One training on labels alone
 #
-# Now the student learns from the labels, with the loop of notebook 02 and nothing else. First we need
-# the teacher to compare with; it is loaded if it is there.
+# Now the student learns from the labels, with the loop of notebook 02 and nothing else. First we
+# need the teacher to compare with; it is loaded if it is there. (In the `smoke` profile both stay
+# beginners, and the student may even be ahead. The text speaks of networks that have learned their
+# trade.)
 
 # %%
 teacher = series.teacher(data)
@@ -166,19 +168,21 @@ curves = plots.learning_curves(
 show(curves, "Accuracy of teacher and student on training and validation images, epoch by epoch.")
 
 # %% [markdown]
-# Look at the right ends of the student's two lines. Is its training accuracy far above its validation accuracy?
-# In a network this small it hardly can be: there is no room to learn images by heart. It is not
-# that it *remembers too much*. It *cannot do enough*, or has not found out how. Keep that in mind.
-# The teacher's help must be of a kind that a small network can use.
+# Look at the right ends of the student's two lines. Is its training accuracy far above its
+# validation accuracy? A small network has little room to learn images by heart. If the two ends are
+# close, then the student's trouble is not that it *remembers too much*. It *cannot do enough*, or
+# has not found out how. Keep that in mind: the teacher's help must be of a kind that a small
+# network can use.
 #
-# (The two are given different numbers of epochs, so compare where the lines end, not where they start.)
+# (The two are given different numbers of epochs, so compare where the lines end, not where they
+# start.)
 
 # %% [markdown]
 # ## One run is an anecdote
 #
-# So the student has an accuracy. *The* accuracy? Training starts from random weights, and shuffles images and
-# views at random. All of that follows from one number, the **seed**. Same seed, same run, to the last bit. Another
-# seed, another run, just as legitimate.
+# So the student has an accuracy. *The* accuracy? Training starts from random weights, and shuffles
+# images and views at random. All of that follows from one number, the **seed**. Same seed, same
+# run, to the last bit. Another seed, another run, just as legitimate.
 #
 # Let us check both claims with four tiny trainings.
 #
@@ -212,9 +216,9 @@ print("✓ a seed names a run")
 # Now the real thing: the same training with other seeds. Nothing that we care about differs between
 # these runs. Whatever differs in the results is **noise**.
 #
-# **Before you run this:** how far apart will the best and the worst seed be, in points of accuracy? The
-# published table has 1.84 points between "labels only" and "distilled". Would you bet that one pair of
-# runs of the *same* method never differs by that much?
+# **Before you run this:** how far apart will the best and the worst seed be, in points of accuracy?
+# The published table has 1.84 points between "labels only" and "distilled". Would you bet that one
+# pair of runs of the *same* method never differs by that much?
 
 # %%
 seeds = series.budget(data).seeds
@@ -234,19 +238,19 @@ curves = plots.learning_curves(
 show(curves, "Validation accuracy: a thin line for each seed, their mean, and the teacher.")
 
 # %% [markdown]
-# The thin lines are the same method, the same network, the same images. If you had trained only one of
-# them, you would have taken its accuracy for *the* accuracy. **One run is an anecdote.**
+# The thin lines are the same method, the same network, the same images. If you had trained only one
+# of them, you would have taken its accuracy for *the* accuracy. **One run is an anecdote.**
 #
 # ## Is 1.84 points luck?
 #
-# Call the spread (standard deviation) of single runs $s$. Subtract one run from another run, and the
-# spread of the *difference* is larger, because both are noisy:
+# Call the spread (standard deviation) of single runs $s$. Subtract one run from another run, and
+# the spread of the *difference* is larger, because both are noisy:
 #
 # $$s_{\text{difference}} = \sqrt{s^2 + s^2} = \sqrt{2}\, s$$
 #
-# So divide the table's gap by $\sqrt{2}\,s$. Below 2, luck alone would often do. Above 3, luck is a poor
-# excuse. (We assume that their runs are about as noisy as ours. The table does not say: it shows one run
-# each.)
+# So divide the table's gap by $\sqrt{2}\,s$. Below 2, luck alone would often do. Above 3, luck is a
+# poor excuse. (We assume that their runs are about as noisy as ours. The table does not say: it
+# shows one number each.)
 
 # %%
 s = torch.tensor(accuracy, dtype=torch.float64).std(correction=1).item()
@@ -256,11 +260,13 @@ print(f"the table's gap:                {72.70 - 70.86:.2f} points")
 print(f"gap / spread of a difference:   {1.84 / (2**0.5 * s) if s else float('inf'):.1f}")
 
 # %% [markdown]
-# Read the last line with one more doubt. Our $s$ itself comes from a handful of seeds. How well does a handful
-# of runs know its own spread? Statistics has an exact answer, if the noise is bell-shaped: with $n$ runs, the
-# true spread lies between these factors times the $s$ that we found, in 95 % of cases.
+# Read the last line with one more doubt. Our $s$ itself comes from a handful of seeds. How well
+# does a handful of runs know its own spread? Statistics has an exact answer, if the noise is
+# bell-shaped: with $n$ runs, the true spread lies between these factors times the $s$ that we
+# found, in 95 % of cases.
 #
-# **Before you run this:** with three runs, by what factor could the true spread be larger than it looks?
+# **Before you run this:** with three runs, by what factor could the true spread be larger than it
+# looks?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -269,13 +275,13 @@ for n in (2, 3, 5, 10, 30):
     print(f"{n:2} runs: true spread between {low:.2f} and {high:5.2f} times s")
 
 # %% [markdown]
-# Three runs can be off by a factor of six, two by more than thirty! That is why this course makes two demands:
-# claims rest on several seeds, and the seeds are **paired**. Baseline and distilled student of the same seed
-# share first weights, batches and views. So part of the noise cancels in the difference, and what is left
-# tells how sure we can be. Notebook 05 does it.
+# Three runs can be off by a factor of six, two by more than thirty! That is why this course makes
+# two demands: claims rest on several seeds, and the seeds are **paired**. Baseline and distilled
+# student of the same seed share first weights, batches and views. So part of the noise cancels in
+# the difference, and what is left tells how sure we can be. Notebook 05 does it.
 #
-# There is a second kind of luck: *which images* happened to be in the test set. For the table's two students
-# and 10,000 test images, it comes to this:
+# There is a second kind of luck: *which images* happened to be in the test set. For the table's two
+# students and 10,000 test images, it comes to this:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -284,9 +290,9 @@ for name, percent in (("labels only", 72.70), ("distilled", 70.86)):
     print(f"{name:11}: {percent:.2f} %, 95 % interval {100 * low:.2f} to {100 * high:.2f} %")
 
 # %% [markdown]
-# These two intervals do not touch. So the choice of test images does not explain the gap. What about seeds?
-# That is what your ratio above says, for *our* noise. If it came out large, then probably something in
-# that distillation really went *wrong*. Hold that thought until notebook 05.
+# These two intervals do not touch. So the choice of test images alone hardly explains the gap. What
+# about seeds? That is what your ratio above says, for *our* noise. If it came out large, then
+# probably something in that distillation really went *wrong*. Hold that thought until notebook 05.
 
 # %%
 # Self-check
@@ -308,18 +314,23 @@ said_teacher = train.predict(teacher.model, data.val)
 said_student = train.predict(first.model, data.val)
 per_class = [metrics.per_class_accuracy(said, truth) for said in (said_student, said_teacher)]
 change = plots.per_class_change(
-    *per_class, data.classes, names=("student, labels only", "teacher"), data_name=data.name
+    *per_class,
+    data.classes,
+    names=("student, labels only", "teacher"),
+    data_name=data.name,
+    title="Where the teacher is ahead",
 )
-show(change, "Accuracy of each class for the student and the teacher; the widest gap is on top.")
+show(change, "Accuracy of each class for student and teacher; the teacher's greatest lead on top.")
 
 # %% [markdown]
-# The longer the line, the more the teacher has to offer in that class. Are the wide gaps at the classes that
-# are hard for *both*? Often so: where classes resemble each other, a large network pays most.
+# The longer the line, the more the teacher has to offer in that class. Are the wide gaps at the
+# classes that are hard for *both*? Often so: where classes resemble each other, a large network
+# pays most.
 #
 # ## Who is right when?
 #
-# **Before you run this:** the teacher is the better network (or should be). Are there images that the *student*
-# gets right and the teacher wrong? None? A few? Many?
+# **Before you run this:** the teacher is the better network (or should be). Are there images that
+# the *student* gets right and the teacher wrong? None? A few? Many?
 
 # %%
 teacher_right = said_teacher.argmax(1) == truth
@@ -338,12 +349,13 @@ echo = same[cases["both wrong"]].float().mean()
 print(f"when both are wrong, they name the same class on {100 * echo:.0f} %")
 
 # %% [markdown]
-# The second line is what the student could gain by imitating the teacher. The third is what it would *lose*:
-# a perfect copy makes the teacher's mistakes too. The difference of the two is exactly the gap between the
-# networks.
+# The second line is what the student could gain by imitating the teacher. The third is what it
+# would *lose*: a perfect copy makes the teacher's mistakes too. The difference of the two is
+# exactly the gap between the networks.
 #
-# The last line is telling. There are nine ways to be wrong. If both networks erred blindly, they would agree
-# on about one wrong answer in nine. If the number is far above 11 %, they are fooled by the *same* resemblances.
+# The last line is telling. There are nine ways to be wrong. If both networks erred blindly, they
+# would agree on about one wrong answer in nine. If the number is far above 11 %, they are fooled by
+# the *same* resemblances.
 
 # %%
 # Self-check
@@ -364,15 +376,15 @@ print(f"validation accuracy {artifacts.spread(accuracy)}")
 print(f"first seed: {score}")
 
 # %% [markdown]
-# That is the **baseline**: this network, this many epochs, labels alone. A distilled student must beat
-# it with the *same* network, epochs, first weights, batches and views. Anything else (longer training,
-# more augmentation, the best of many tries) would improve the baseline as well, and prove nothing about
-# distillation.
+# That is the **baseline**: this network, this many epochs, labels alone. A distilled student must
+# beat it with the *same* network, epochs, first weights, batches and views. Anything else (longer
+# training, more augmentation, the best of many tries) would improve the baseline as well, and prove
+# nothing about distillation.
 #
 # ## Exercises
 #
-# **1. Half as wide.** With channels 8, 16, 32, 64 and linear layers $64 \to 64 \to 10$, how many parameters
-# has the student? Use your pencil, then check.
+# **1. Half as wide.** With channels 8, 16, 32, 64 and linear layers $64 \to 64 \to 10$, how many
+# parameters has the student? Use your pencil, then check.
 #
 # <details><summary>Solution</summary>
 #
@@ -383,15 +395,15 @@ print(f"first seed: {score}")
 # print(f"{total:,}")
 # ```
 #
-# 29,578: a little more than a quarter of 106,826. The first convolution only halves (the image keeps its 3
-# colours), so does the first linear layer, and the last one stays as it is.
+# 29,578: a little more than a quarter of 106,826. The first convolution only halves (the image
+# keeps its 3 colours), so does the first linear layer, and the last one stays as it is.
 #
 # </details>
 
 # %% [markdown]
-# **2. How many seeds?** Suppose paired differences have a spread of 0.4 points, and distillation truly gains
-# 0.5 points. The 95 % interval of the mean over $n$ pairs reaches $\pm\, t_{n-1} \cdot 0.4/\sqrt{n}$. From
-# which $n$ on is that less than 0.5?
+# **2. How many seeds?** Suppose paired differences have a spread of 0.4 points, and distillation
+# truly gains 0.5 points. The 95 % interval of the mean over $n$ pairs reaches $\pm\, t_{n-1} \cdot
+# 0.4/\sqrt{n}$. From which $n$ on is that less than 0.5?
 #
 # <details><summary>Solution</summary>
 #
@@ -402,15 +414,16 @@ print(f"first seed: {score}")
 #     print(n, round(t.ppf(0.975, n - 1) * 0.4 / n**0.5, 2))
 # ```
 #
-# From 5 pairs on (0.497: by a hair's breadth). With 2 pairs the reach is 3.6 points: hopeless. And with just
-# enough pairs you would still miss the effect about half of the time, because the mean itself is noisy.
+# From 5 pairs on (0.497: by a hair's breadth). With 2 pairs the reach is 3.6 points: hopeless. And
+# with just enough pairs you would still miss the effect about half of the time, because the mean
+# itself is noisy.
 #
 # </details>
 
 # %% [markdown]
-# **3. The lucky seed.** Somebody trains ten seeds of the baseline and ten of a "new method" that does nothing,
-# and reports the *best* of each. Somebody else reports the best new one against the *first* baseline.
-# Simulate both with normal noise of spread 0.3 points.
+# **3. The lucky seed.** Somebody trains ten seeds of the baseline and ten of a "new method" that
+# does nothing, and reports the *best* of each. Somebody else reports the best new one against the
+# *first* baseline. Simulate both with normal noise of spread 0.3 points.
 #
 # <details><summary>Solution</summary>
 #
@@ -421,31 +434,32 @@ print(f"first seed: {score}")
 # print(f"best against first: {(method.amax(1) - baseline[:, 0]).mean():+.2f} points")
 # ```
 #
-# Best against best is fair on average (though it says little about a typical run). Best against first "gains"
-# almost half a point, out of nothing. It is the champion of notebook 01 again.
+# Best against best is fair on average (though it says little about a typical run). Best against
+# first "gains" almost half a point, out of nothing. It is the champion of notebook 01 again.
 #
 # </details>
 
 # %% [markdown]
 # ## In three lines
 #
-# - The student has 106,826 parameters and 4 million multiply-adds; parameters and work shrink by different
-#   factors, and neither is a time.
+# - The student has 106,826 parameters and 4 million multiply-adds; parameters and work shrink by
+#   different factors, and neither is a time.
 # - One run is an anecdote: report a mean and a spread over seeds, and compare in pairs.
-# - The baseline is the same student on labels alone; the images that only the teacher gets right are the room
-#   that distillation has.
+# - The baseline is the same student on labels alone; the images that only the teacher gets right
+#   are the room that distillation has.
 
 # %% [markdown]
 # ## References
 #
-# - J. Ba, R. Caruana, *Do Deep Nets Really Need to be Deep?*, 2014, arXiv:1312.6184: small networks that
-#   imitate large ones.
+# - J. Ba, R. Caruana, *Do Deep Nets Really Need to be Deep?*, 2014, arXiv:1312.6184: small networks
+#   that imitate large ones.
 # - G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network*, 2015,
 #   arXiv:1503.02531.
 # - X. Bouthillier et al., *Accounting for Variance in Machine Learning Benchmarks*, 2021,
 #   arXiv:2103.03098: where the noise of an experiment comes from.
-# - D. Picard, *torch.manual_seed(3407) is all you need*, 2021, arXiv:2109.08203: how far apart seeds can be.
-# - E. B. Wilson, *Probable Inference, the Law of Succession, and Statistical Inference*, 1927, Journal of the
-#   American Statistical Association 22.
+# - D. Picard, *torch.manual_seed(3407) is all you need*, 2021, arXiv:2109.08203: how far apart
+#   seeds can be.
+# - E. B. Wilson, *Probable Inference, the Law of Succession, and Statistical Inference*, 1927,
+#   Journal of the American Statistical Association 22.
 #
 # **Next:** [04 · Soft targets](04_soft_targets.ipynb), what a teacher can say that a label cannot.
