@@ -37,19 +37,10 @@ from dataclasses import replace
 import torch
 
 import kdutils
-from kdutils import (
-    artifacts,
-    losses,
-    metrics,
-    models,
-    plots,
-    series,
-    train,
-    views,
-    widgets,
-)
+from kdutils import artifacts, losses, metrics, models, plots, series, train, views
 from kdutils.plots import show
 from kdutils.soft_targets import SoftTargets
+from kdutils.widgets import loss_mixer
 
 kdutils.settings()
 
@@ -88,7 +79,7 @@ distance = metrics.kl_divergence(
 )
 distance[teacher_logits.argmax(-1) != labels] = 0  # an image on which the teacher is right
 row = int(distance.argmax())
-mixer = widgets.loss_mixer(
+mixer = loss_mixer(
     teacher_logits[row], student_logits[row], int(labels[row]), classes, data_name=data.name
 )
 mixer
@@ -112,7 +103,8 @@ hard = torch.nn.functional.cross_entropy(student_logits[few], labels[few])
 both = loss(student_logits[few], teacher_logits[few], labels[few])
 by_hand = loss.soft_weight * soft + (1 - loss.soft_weight) * hard
 assert torch.isclose(both, by_hand, rtol=1e-4), "the loss is the weighted sum of its two voices"
-print(f"Right: {both:.3f} = {loss.soft_weight} x {soft:.3f} + {1 - loss.soft_weight:.1f} x {hard:.3f}")
+w = loss.soft_weight
+print(f"Right: {both:.3f} = {w} x {soft:.3f} + {1 - w:.1f} x {hard:.3f}")
 
 # %% [markdown]
 # ## 2 · Asking the teacher once
@@ -143,17 +135,17 @@ def seconds(loss: losses.Loss, targets: SoftTargets | None = None) -> float:
     return history.last["seconds"]
 
 
-seconds(losses.LabelLoss())  # not counted: the first run of anything is slower
+_ = seconds(losses.LabelLoss())  # not counted: the first run of anything is slower
 
 # %%
 plain = seconds(losses.LabelLoss())
 cold = seconds(series.DISTILLATION, kept)
 asked = kept.teacher_calls
 warm = seconds(series.DISTILLATION, kept)
+again = kept.teacher_calls - asked
 print(f"labels only            {plain:6.2f} s")
-print(f"distilled, first time  {cold:6.2f} s  ({cold / plain:.1f} x), teacher asked for {asked} blocks")
-print(f"distilled, again       {warm:6.2f} s  ({warm / plain:.1f} x), for "
-      f"{kept.teacher_calls - asked} more")  # fmt: skip
+print(f"distilled, first time  {cold:6.2f} s ({cold / plain:.1f} x), blocks asked for: {asked}")
+print(f"distilled, again       {warm:6.2f} s ({warm / plain:.1f} x), blocks asked for: {again}")
 
 # %% [markdown]
 # The first run pays for the teacher. The second pays next to nothing for it: distilling costs about as
@@ -229,7 +221,8 @@ for seed in seeds:
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs), "the two must start from the same weights"
 assert abs(interval.mean - sum(differences) / len(seeds)) < 1e-9, "the mean of the differences"
-assert (interval.low <= 0 <= interval.high) == (interval.verdict == "no difference")
+holds_zero = interval.low <= 0 <= interval.high
+assert holds_zero == (interval.verdict == "no difference"), "the verdict follows from the interval"
 print(f"Right: {len(seeds)} fair pairs, and the verdict follows from the interval.")
 
 # %% [markdown]
@@ -261,7 +254,7 @@ for name, run in controls.items():
     gain = 100 * (run.history.last["val_accuracy"] - curves["labels only"].last["val_accuracy"])
     print(f"{name:<38} {100 * run.history.last['val_accuracy']:6.2f} %  {gain:+6.2f} points")
 spread = torch.tensor(before).std().item()
-print(f"\nFor scale: full baselines of different seeds have a standard deviation of {spread:.2f} points.")
+print(f"\nfor scale: standard deviation of full baselines over seeds {spread:.2f} points")
 
 # %% [markdown]
 # Read it from the bottom. With the answer for *any* image the student hears mostly noise, and the small
