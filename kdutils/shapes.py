@@ -10,8 +10,9 @@ Every image starts as a point on a small map with four axes:
 
 Each class has a place on this map (`POSITIONS`). An image of the class is drawn at that place plus a
 normal step of size `SPREAD` along every axis. So classes are clouds, and neighbouring clouds
-overlap: a few images truly lie between a pentagon and a hexagon. One unit is about one visible step.
-Two truths follow from the map alone:
+overlap: about one image in seventy is likelier to be of another class. The axes are scaled so that
+equal distances look about equally far: the less area two bare outlines share, the further apart
+they stand (a test holds this). Two truths follow from the map alone:
 
     SIMILARITY         how alike two classes are: exp(-distance between their places)
     posterior(points)  the exact probability of each class at a point: the soft target that a
@@ -175,10 +176,12 @@ def _draw(points: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
     return (_clip01(scene) * 255 + 0.5).astype(np.uint8).reshape(n, 3, _SIDE, _SIDE)
 
 
-def _outline(points: Floats, x: Floats, y: Floats, radius: Floats, rng) -> Floats:
+def _outline(
+    points: Floats, x: Floats, y: Floats, radius: Floats, rng: np.random.Generator
+) -> Floats:
     """Signed distance to the outline in pixels, (n, 1024), for places (n, 4) on the map."""
     corners, spikes, length, hole = (points[:, [k]] for k in range(4))
-    angle = 0.2 * _uniform(rng, len(points), -np.pi, np.pi) - np.pi / 2
+    angle = _uniform(rng, len(points), -0.7 * np.pi, -0.3 * np.pi)  # upright, tilted up to 36 deg
     stretch = np.sqrt(1 + 0.45 * np.maximum(length, 0))  # area stays: one way longer, one narrower
     along = (np.cos(angle) * x + np.sin(angle) * y) / (radius * stretch)
     across = (np.cos(angle) * y - np.sin(angle) * x) * (stretch / radius)
