@@ -478,6 +478,7 @@ def softmax_temperature_bars(
         bare(panels[0])
         panels[0].set_title("" if label is None else f"label: {classes[label]}")
     both = {"teacher": logits} | ({} if student_logits is None else {"student": student_logits})
+    whose = "teacher's " if len(both) > 1 else ""
     for axes, temperature in zip(panels[first:], temperatures, strict=True):
         for position, (name, values) in enumerate(both.items()):
             p = probabilities(values, temperature)
@@ -486,8 +487,8 @@ def softmax_temperature_bars(
             axes.barh(y, p, height=high, color=role_colour(name), label=name)
         if label is not None:
             axes.axhspan(label - 0.5, label + 0.5, color=BAND, zorder=0)
-        bits = metrics.entropy(torch.from_numpy(probabilities(logits, temperature))).item()
-        axes.set_title(f"T = {temperature:g}\nentropy {bits:.2f} nats", fontsize=9)
+        nats = metrics.entropy(torch.from_numpy(probabilities(logits, temperature))).item()
+        axes.set_title(f"T = {temperature:g}\n{whose}entropy {nats:.2f} nats", fontsize=9)
         axes.set(xlim=(0, 1), ylim=(len(classes) - 0.5, -0.5), xlabel="probability")
         axes.set_xticks((0, 0.5, 1))
         percent_axis(axes.xaxis)

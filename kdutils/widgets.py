@@ -102,6 +102,8 @@ class Stage:
         self.canvas = FigureCanvasAgg(figure)
         for artist in (*self.scene, *self.moving):
             artist.set_animated(True)
+        for artist in self.moving:
+            artist.set_in_layout(False)  # the axes must not depend on where a dot is
         self.canvas.draw()
         figure.set_layout_engine("none")  # the layout holds from here on
         self.background = self.canvas.copy_from_bbox(figure.bbox)
@@ -118,15 +120,14 @@ class Stage:
         """The figure as it is now, with words on it."""
         self.canvas.restore_region(self.still_part)
         self._draw(self.moving)
-        image = PillowImage.fromarray(np.ascontiguousarray(self._pixels()[..., :3]))
+        size = self.canvas.get_width_height()
+        image = PillowImage.frombuffer("RGBA", size, self.canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+        image = image.convert("RGB")
         pen = ImageDraw.Draw(image)
         for word in words:
             x, y = word.axes.transData.transform((word.x, word.y))
             pen.text((x, image.height - y), word.text, INK, self.font, word.anchor)
         return encode_png(np.asarray(image))
-
-    def _pixels(self) -> NDArray[np.uint8]:
-        return np.asarray(self.canvas.buffer_rgba())
 
     def _draw(self, artists: Iterable[Artist]) -> None:
         renderer = self.canvas.get_renderer()
@@ -414,7 +415,7 @@ class TemperatureExplorer(LiveFigure):
         self._cursor = axes.axvline(1, color=GREY, lw=1)
         networks = ((TEACHER, "-"), (STUDENT, "--"))[: 1 if self.student is None else 2]
         self._curves = [axes.plot([], [], color=c, ls=dash)[0] for c, dash in networks]
-        self._dots = [axes.plot([], [], "o", color=c, ms=6)[0] for c, _ in networks]
+        self._dots = [axes.plot([], [], "o", color=c, ms=6, clip_on=False)[0] for c, _ in networks]
         return self._curves, [self._cursor, *self._dots]
 
     def _logits(self) -> list[Array]:
@@ -443,7 +444,8 @@ class TemperatureExplorer(LiveFigure):
         text = self._describe(temperature, softened, entropy)
         if self.student is not None:
             text += "<br>" + self._update_shares(*logits, temperature)
-        return [word for bars in self._bars for word in bars.words], text
+        note = Word(self._cursor.axes, 0.9 * HIGHEST, 0.25, f"T = {temperature:.2f}", "rm")
+        return [note, *(word for bars in self._bars for word in bars.words)], text
 
     def _update_shares(self, teacher: Array, student: Array, temperature: float) -> str:
         parts = loss_by_class(teacher, student, temperature)
@@ -615,8 +617,8 @@ class LossMixer(LiveFigure):
             False: axes.plot([], [], color=TEACHER, ls=":", label="soft, without")[0],
         }
         self._level = axes.axhline(1, color=STUDENT, ls="--", label="label")
-        self._cursor = axes.axvline(1, color=GREY, lw=1)
-        self._dot = axes.plot([], [], "o", color=TEACHER, ms=6)[0]
+        self._cursor = axes.axvline(1, 0, 0.76, color=GREY, lw=1)  # ends below the legend
+        self._dot = axes.plot([], [], "o", color=TEACHER, ms=6, clip_on=False)[0]
         axes.legend(loc="upper right", fontsize=7.5, handlelength=1.6)
         return [*self._curves.values(), self._level], [self._cursor, self._dot]
 
@@ -639,7 +641,9 @@ class LossMixer(LiveFigure):
             bars.update(push, [f"{v:+.2f}" if abs(v) >= 0.005 else "" for v in push])
         self._cursor.set_xdata([temperature, temperature])
         self._dot.set_data([temperature], [max(float(np.linalg.norm(pushes[0])), 1e-12)])
-        words = [word for bars in self._bars for word in bars.words]
+        low = 2 * self._cursor.axes.get_ylim()[0]
+        words = [Word(self._cursor.axes, 1.1 * LOWEST, low, f"T = {temperature:.2f}")]
+        words += [word for bars in self._bars for word in bars.words]
         return words, self._describe(*pushes)
 
     def _describe(self, soft_push: Array, hard_push: Array, total: Array) -> str:
@@ -782,10 +786,11 @@ class ClassMap(LiveFigure):
         return [self._mesh, self._tree.artist]
 
     def _update(self) -> tuple[list[Word], str]:
-        found = self.similarity
+        temperature, found = self.temperature.value, self.similarity
         self._mesh.set_data(np.ma.masked_where(np.eye(len(found), dtype=bool), found))
         self._tree.update(found)
-        words = self._tree.words + ([] if self.truth is None else self._true_tree.words)
+        words = [Word(self._mesh.axes, len(found) - 0.5, -1, f"T = {temperature:.2f}", "rm")]
+        words += self._tree.words + ([] if self.truth is None else self._true_tree.words)
         return words, self._describe(found)
 
     def _describe(self, found: Array) -> str:
