@@ -411,7 +411,7 @@ print(f"first seed: {score}")
 # from scipy.stats import t
 #
 # for n in range(2, 11):
-#     print(n, round(t.ppf(0.975, n - 1) * 0.4 / n**0.5, 2))
+#     print(n, round(t.ppf(0.975, n - 1) * 0.4 / n**0.5, 3))
 # ```
 #
 # From 5 pairs on (0.497: by a hair's breadth). With 2 pairs the reach is 3.6 points: hopeless. And
