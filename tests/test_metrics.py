@@ -72,6 +72,15 @@ def test_class_similarity_rows_sum_to_one_and_find_the_twin() -> None:
     assert table[0, 1] > table[0, 2]
 
 
+def test_rank_correlation_sees_order_only() -> None:
+    assert metrics.rank_correlation([1, 2, 3, 4], [1, 10, 100, 1000]) == pytest.approx(1)
+    assert metrics.rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+    # one swap of neighbours among four: 1 - 6 * (1 + 1) / (4 * 15)
+    assert metrics.rank_correlation([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(0.8)
+    with pytest.raises(ValueError, match="got 2 and 3 numbers"):
+        metrics.rank_correlation([1, 2], [1, 2, 3])
+
+
 def test_wilson_interval_against_the_formula() -> None:
     right, n, z = 80, 100, 1.959963984540054
     p = right / n

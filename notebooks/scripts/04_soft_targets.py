@@ -15,9 +15,9 @@
 # %% [markdown]
 # # 04 · Soft targets: what a teacher knows and a label does not say
 #
-# A label is one word: *cat*. A teacher's output is a whole sentence: *a cat, surely; a little like a
-# dog; nothing like a lorry*. Distillation trains a student on that sentence. This notebook is about
-# the sentence itself, and about the formula that compares two of them.
+# A label is one word: *cat*. A teacher's output is a whole sentence: *a cat, surely; a little
+# like a dog; nothing like a lorry*. Distillation trains a student on that sentence. This notebook
+# is about the sentence itself, and about the formula that compares two of them.
 #
 # **After this notebook you will be able to**
 #
@@ -26,9 +26,9 @@
 # - **derive** the distillation loss, factor $T^2$ included, and check each step with numbers;
 # - **recognise** two silent mistakes that weaken the loss by a factor you can name in advance.
 #
-# **Needs:** notebooks 02 and 03, or just an idea of what a logit is. **Time:** about 3 minutes on two
-# cores (`class` profile) when notebook 02 has run before; else the teacher is trained first, which
-# takes a quarter of an hour or so.
+# **Needs:** notebooks 02 and 03, or just an idea of what a logit is. **Time:** about 3 minutes on
+# two cores (`class` profile) when notebook 02 has run before; else the teacher is trained first,
+# which takes a quarter of an hour or so.
 
 # %%
 import warnings
@@ -61,13 +61,13 @@ print(f"{len(logits):,} validation images, {logits.shape[1]} logits each")
 # %% [markdown]
 # ## 1 · A temperature for the softmax
 #
-# Softmax turns logits $z$ into probabilities. Hinton, Vinyals and Dean (2015) put one number into it,
-# the **temperature** $T$:
+# Softmax turns logits $z$ into probabilities. Hinton, Vinyals and Dean (2015) put one number into
+# it, the **temperature** $T$:
 #
 # $$p_i = \frac{e^{z_i / T}}{\sum_j e^{z_j / T}}$$
 #
-# $T = 1$ is the softmax you know. Take three logits by hand first: 5 for *cat*, 3 for *dog*, $-2$ for
-# *lorry*.
+# $T = 1$ is the softmax you know. Take three logits by hand first: 5 for *cat*, 3 for *dog*, $-2$
+# for *lorry*.
 #
 # **Before you run this:** at $T = 1$ the cat has 88 %. What do you expect at $T = 4$: will the dog
 # overtake it? Will dog and lorry grow by the same factor?
@@ -80,9 +80,10 @@ for temperature in (0.5, 1, 4, 20):
     print(f"T = {temperature:>4}:  cat {cat:6.1%}   dog {dog:6.1%}   lorry {lorry:6.1%}")
 
 # %% [markdown]
-# Nobody overtakes anybody. Dividing by $T$ keeps the *order* of the logits, and so the prediction.
-# What changes is the *spread*: warm outputs move towards "all alike", cold ones towards "all on one".
-# And the smallest probability grows most. Temperature is a loudspeaker for whispers.
+# Nobody overtakes anybody. Dividing by $T$ keeps the *order* of the logits, and so the
+# prediction. What changes is the *spread*: warm outputs move towards "all alike", cold ones
+# towards "all on one". And the smallest probability grows most. Temperature is a loudspeaker for
+# whispers.
 
 # %%
 # Self-check
@@ -104,8 +105,8 @@ figure = plots.softmax_temperature_bars(
     logits[first], (1, 4, 20), classes, label=int(labels[first]), image=data.val.images[first],
     data_name=data.name,
 )  # fmt: skip
-show(figure, "One image and the teacher's probabilities for it at T = 1, 4 and 20: the bars even out "
-     "as the temperature rises, and keep their order.")  # fmt: skip
+show(figure, "One image and the teacher's probabilities for it at T = 1, 4 and 20: the bars even "
+     "out as the temperature rises, and keep their order.")  # fmt: skip
 
 # %% [markdown]
 # A well-trained teacher shows one tall bar at $T = 1$: little to learn beyond the label. At $T = 4$
@@ -126,7 +127,8 @@ explorer = widgets.temperature_explorer(
 explorer
 
 # %% [markdown]
-# Reading this on a web page, without a running kernel? Here is the same thing, held still.
+# Reading this on a web page, without a running kernel? Here is the image that the teacher is most
+# confused by, held still.
 
 # %%
 show(explorer.still(), "Three stills of the temperature slider: the same image at a low, a middle "
@@ -139,15 +141,15 @@ show(explorer.still(), "Three stills of the temperature slider: the same image a
 # them. The teacher says: this one is a bit like that one. No label ever told it so. It found out by
 # itself, because things that look alike stir the same features.
 #
-# **Before you run this:** eight images follow on which the teacher is right. For which classes do you
-# expect a strong second choice, and which one?
+# **Before you run this:** eight images follow on which the teacher is right. For which classes do
+# you expect a strong second choice, and which one?
 
 # %%
 figure = plots.dark_knowledge_gallery(
     data.val.images, labels, logits, classes, indices=telling, data_name=data.name
 )
-show(figure, "Eight images, each over the teacher's four favourite classes at T = 4. The dark bar is "
-     "the label, the light ones are what else the teacher sees.")  # fmt: skip
+show(figure, "Eight images, each over the teacher's four favourite classes at T = 4. The dark bar "
+     "is the label, the light ones are what else the teacher sees.")  # fmt: skip
 
 # %% [markdown]
 # Look at each second choice and ask: *what in this picture earned it?* A colour, a background, a
@@ -177,19 +179,19 @@ print("Right: one rival for every image, and it is never the true class.")
 #
 # $$H(p) = -\sum_i p_i \log p_i$$
 #
-# It is 0 for a one-hot label, and $\log C$ when all $C$ classes are equally likely. Between these two
-# ends lies everything that a soft target can add.
+# It is 0 for a one-hot label, and $\log C$ when all $C$ classes are equally likely. Between these
+# two ends lies everything that a soft target can add.
 
 # %%
 figure = plots.entropy_curve(logits, data_name=data.name)
-show(figure, "Entropy of the teacher's softened outputs against temperature, median and middle 80 % "
-     "of images: it climbs towards log C.")  # fmt: skip
+show(figure, "Entropy of the teacher's softened outputs against temperature, median and middle 80 "
+     "% of images: it climbs towards log C.")  # fmt: skip
 
 # %% [markdown]
 # The curve can only climb. In fact $\frac{dH}{dT} = \frac{\operatorname{Var}(z)}{T^3}$, with the
-# variance taken under $p$ itself, and a variance is never negative. The *useful* temperatures are in
-# the middle: far enough from 0 that the rivals can be heard, far enough from $\log C$ that they can
-# still be told apart.
+# variance taken under $p$ itself, and a variance is never negative. The *useful* temperatures are
+# in the middle: far enough from 0 that the rivals can be heard, far enough from $\log C$ that
+# they can still be told apart.
 
 # %%
 # Self-check
@@ -202,9 +204,10 @@ print("Right: entropy rises with T for every image, and stays below log C.")
 # %% [markdown]
 # ## 5 · Which classes look alike?
 #
-# Average the softened outputs over all images of a class, and each class gets a row: how much do its
-# images look like every other class? The map below makes that symmetric and scales it, so that two
-# classes score 1 when the teacher cannot tell them apart at all. The diagonal is left out.
+# Average the softened outputs over all images of a class, and each class gets a row: how much do
+# its images look like every other class? The map below makes that symmetric and scales it, so
+# that two classes score 1 when the teacher cannot tell them apart at all. The diagonal is left
+# out.
 #
 # **Before you run this:** at which temperature do you expect the clearest map: 1, 4 or 20?
 
@@ -216,9 +219,10 @@ show(figure, "Maps of class similarity according to the teacher at T = 1, 4 and 
      "shows the known truth where there is one.")  # fmt: skip
 
 # %% [markdown]
-# When it is too cold, a good teacher leaves most cells nearly empty: it is too sure of itself to say
-# who resembles whom. When it is too warm, everything resembles everything. All maps share one colour
-# scale, so you can see both happen. The list names the pairs; see whether they make sense to you.
+# When it is too cold, a good teacher leaves most cells nearly empty: it is too sure of itself to
+# say who resembles whom. When it is too warm, everything resembles everything. All maps share one
+# colour scale, so you can see both happen. The list names the pairs; see whether they make sense
+# to you.
 
 # %%
 alike = plots.relative_similarity(logits, labels, 4.0)
@@ -228,9 +232,9 @@ for value, one, other in sorted(pairs, reverse=True)[:5]:
 print("least alike:", " and ".join(min(pairs)[1:]))
 
 # %% [markdown]
-# For photographs nobody knows the true similarity. For the drawn set `shapes` we built it ourselves,
-# so the teacher's map can be *marked* like an exam. The score is the rank correlation over all pairs:
-# 1 is the same order as the truth, 0 is chance.
+# For photographs nobody knows the true similarity. For the drawn set `shapes` we built it
+# ourselves, so the teacher's map can be *marked* like an exam. The score is the rank correlation
+# over all pairs: 1 is the same order as the truth, 0 is chance.
 
 # %%
 above = np.triu_indices(len(classes), 1)  # each pair of classes once
@@ -243,6 +247,10 @@ for temperature in (1, 4, 20):
         print(f"T = {temperature}: rank correlation with the truth {score:+.2f}")
 
 # %% [markdown]
+# Now compare the three lines. A map can be pale and still have the right *order*. If its score
+# (or, for photographs, its ranking of pairs) hardly depends on $T$, the knowledge was there all
+# along. Heat does not create it. Heat makes it loud enough to learn from.
+#
 # The same map, live: press play and watch it go from empty to full.
 
 # %%
@@ -250,8 +258,8 @@ class_map = widgets.class_map(logits, labels, classes, truth=data.similarity, da
 class_map
 
 # %%
-show(class_map.still(), "Stills of the class map at three temperatures: the warmer, the fuller and "
-     "the more even.")  # fmt: skip
+show(class_map.still((0.5, 2, 8)), "The class map at T = 0.5, 2 and 8, in between the "
+     "temperatures above: the warmer, the fuller and the more even.")  # fmt: skip
 
 # %%
 # Self-check
@@ -285,8 +293,8 @@ print(f"KL(teacher ‖ teacher) = {metrics.kl_divergence(q, q).mean():.6f} nats:
 
 # %% [markdown]
 # Three facts to hold on to. The divergence is never negative. It is zero exactly when student and
-# teacher agree. And it differs from the cross entropy with soft targets, $-\sum_i q_i \log p_i$, only
-# by the teacher's entropy $H(q)$, which does not depend on the student: *both have the same
+# teacher agree. And it differs from the cross entropy with soft targets, $-\sum_i q_i \log p_i$,
+# only by the teacher's entropy $H(q)$, which does not depend on the student: *both have the same
 # gradient*.
 
 # %%
@@ -301,8 +309,9 @@ print("Right: and adding 7 to all ten logits changes nothing; softmax cannot see
 # %% [markdown]
 # ### Step 2: the gradient
 #
-# Training feels a loss only through its gradient. Differentiate with respect to the student's logits.
-# The chain rule gives one factor $1/T$ from $z/T$, and the rest is the classic result for softmax:
+# Training feels a loss only through its gradient. Differentiate with respect to the student's
+# logits. The chain rule gives one factor $1/T$ from $z/T$, and the rest is the classic result for
+# softmax:
 #
 # $$\frac{\partial\,\mathrm{KL}}{\partial z_i} = \frac{1}{T}\,(p_i - q_i)$$
 #
@@ -369,9 +378,9 @@ print(f"Right: from T = 128 to 256 the bare gradient shrinks to {ratio:.3f} of i
 #
 # $$\mathcal{L} = w \, \mathcal{L}_\text{soft} + (1 - w)\,\bigl(-\log \mathrm{softmax}(z)_y\bigr)$$
 #
-# We call $w$ the **soft weight**. (Papers call it $\alpha$, or use $\alpha$ for the *other* half; look
-# twice when you copy one.) You set $w = 0.9$ and mean: 90 % teacher. How much of the push on the
-# student's logits really comes from the teacher?
+# We call $w$ the **soft weight**. (Papers call it $\alpha$, or use $\alpha$ for the *other* half;
+# look twice when you copy one.) You set $w = 0.9$ and mean: 90 % teacher. How much of the push on
+# the student's logits really comes from the teacher?
 
 # %%
 weight, one_hot = 0.9, torch.eye(len(classes)).double()[some.labels]
@@ -384,12 +393,12 @@ for temperature in (1, 2, 4, 10, 20):
     print(f"T = {temperature:>2}: teacher's share {shares[0]:4.0%}, without T² {shares[1]:4.0%}")
 
 # %% [markdown]
-# With $T^2$ the teacher's share settles as $T$ gets warm. It is not simply 90 %: how hard each voice
-# pushes also depends on how far the student is from what it says. Without $T^2$ the teacher fades away as
-# $T$ grows, though the code still says 0.9. And something else happens: the hard term keeps its weight
-# of 0.1. So the whole push becomes weak, as if somebody had secretly turned down the learning rate.
-# *Nothing crashes. The student just learns less.* Keep this in mind for the table that this series
-# sets out to beat.
+# With $T^2$ the teacher's share settles as $T$ gets warm. It is not simply 90 %: how hard each
+# voice pushes also depends on how far the student is from what it says. Without $T^2$ the teacher
+# fades away as $T$ grows, though the code still says 0.9. And something else happens: the hard
+# term keeps its weight of 0.1. So the whole push becomes weak, as if somebody had secretly turned
+# down the learning rate. *Nothing crashes. The student just learns less.* Keep this in mind for
+# the table that this series sets out to beat.
 
 # %% [markdown]
 # ### Step 5: at high temperature, distillation is logit matching
@@ -413,9 +422,9 @@ for temperature in (1, 4, 20, 100, 1000):
     print(f"T = {temperature:>4}: T²·KL = {loss:.4f}, logit matching {limit:.4f}")
 
 # %% [markdown]
-# So temperature is a dial between two losses. Small $T$: only the top few classes matter, and a logit
-# far below them is ignored. Large $T$: all ten logits count alike, the very unlikely ones too. Which
-# is better? That is a question for an experiment, and notebook 05 runs it.
+# So temperature is a dial between two losses. Small $T$: only the top few classes matter, and a
+# logit far below them is ignored. Large $T$: all ten logits count alike, the very unlikely ones
+# too. Which is better? That is a question for an experiment, and notebook 05 runs it.
 
 # %%
 # Self-check
@@ -482,8 +491,8 @@ print("Right: the loss of the package is the one derived here, piece by piece.")
 # print(f"T = {middle:.2f}")
 # ```
 #
-# The answer depends on the teacher. A network that is very sure of itself needs more heat: the number
-# tells you what "warm" means *for this teacher*, which no paper can.
+# The answer depends on the teacher. A network that is very sure of itself needs more heat: the
+# number tells you what "warm" means *for this teacher*, which no paper can.
 # </details>
 #
 # **2. The cold end.** What does $\mathcal{L}_\text{soft} / T$ tend to as $T \to 0$? Work it out on
@@ -492,16 +501,16 @@ print("Right: the loss of the package is the one derived here, piece by piece.")
 #
 # <details><summary>Solution</summary>
 #
-# A cold $q$ is one-hot on the teacher's favourite $k$, with entropy zero. So
-# $\mathrm{KL} \to -\log p_k = (\max_j z_j - z_k)/T$, and $\mathcal{L}_\text{soft} / T = T\,\mathrm{KL}
-# \to \max_j z_j - z_k$. Here both favourites are class 0, so the limit is 0; try
-# `theirs.flip(-1)`, whose favourite is class 2: the limit is $2 - 0.5 = 1.5$. A cold soft target is
-# nothing but a label that the teacher wrote.
+# A cold $q$ is one-hot on the teacher's favourite $k$, with entropy zero. So $\mathrm{KL} \to
+# -\log p_k = (\max_j z_j - z_k)/T$, and $\mathcal{L}_\text{soft} / T = T\,\mathrm{KL} \to \max_j
+# z_j - z_k$. Here both favourites are class 0, so the limit is 0; try `theirs.flip(-1)`, whose
+# favourite is class 2: the limit is $2 - 0.5 = 1.5$. A cold soft target is nothing but a label
+# that the teacher wrote.
 # </details>
 #
-# **3. Turn it round.** Train towards $\mathrm{KL}(p \,\|\, q)$ instead, student first. For one image,
-# print both divergences for a student that spreads over two classes where the teacher has one
-# favourite, and the other way round. Which mistake does each of them punish?
+# **3. Turn it round.** Train towards $\mathrm{KL}(p \,\|\, q)$ instead, student first. For one
+# image, print both divergences for a student that spreads over two classes where the teacher has
+# one favourite, and the other way round. Which mistake does each of them punish?
 #
 # <details><summary>Solution</summary>
 #
@@ -511,15 +520,17 @@ print("Right: the loss of the package is the one derived here, piece by piece.")
 # ```
 #
 # KL(teacher ‖ student) punishes a student that gives *too little* to something the teacher deems
-# possible; it wants every whisper heard. The reverse punishes a student that believes in things which
-# the teacher rules out; it is happy to copy the loudest voice only.
+# possible; it wants every whisper heard. The reverse punishes a student that believes in things
+# which the teacher rules out; it is happy to copy the loudest voice only.
 # </details>
 
 # %% [markdown]
 # ## In three lines
 #
-# - A temperature keeps a teacher's order and lifts its whispers; the whispers say what resembles what.
-# - The loss is $T^2$ times a KL divergence, summed over classes and averaged over images; $T^2$ keeps the soft weight honest.
+# - A temperature keeps a teacher's order and lifts its whispers; the whispers say what resembles
+#   what.
+# - The loss is $T^2$ times a KL divergence, summed over classes and averaged over images; $T^2$
+#   keeps the soft weight honest.
 # - Forget $T^2$, or take the default reduction, and nothing crashes: the teacher just falls silent.
 #
 # ## References

@@ -15,21 +15,23 @@
 # %% [markdown]
 # # 05 · Distillation: one student, two educations
 #
-# Somebody published a table in which a student taught by labels reached 72.70 %, and the same student
-# taught by a teacher 70.86 %. Distillation had made it *worse*, by 1.84 points. Here we run that
-# comparison again: same student, same first weights, same images in the same order, same number of
-# epochs. Only the loss differs. Then we look at what the student has learned, and why.
+# Somebody published a table in which a student taught by labels reached 72.70 %, and the same
+# student taught by a teacher 70.86 %. Distillation had made it *worse*, by 1.84 points. Here we
+# run that comparison again: same student, same first weights, same images in the same order, same
+# number of epochs. Only the loss differs. Then we look at what the student has learned, and why.
 #
 # **After this notebook you will be able to**
 #
 # - **train** a student on soft targets, and say exactly what it shares with its baseline;
-# - **judge** a difference by paired seeds and an interval, with "no difference" as a possible verdict;
-# - **choose** a temperature and a weight on validation images, and know how far to trust the choice;
+# - **judge** a difference by paired seeds and an interval, with "no difference" as a possible
+#   verdict;
+# - **choose** a temperature and a weight on validation images, and know how far to trust the
+#   choice;
 # - **test** with controls what the soft targets contribute beyond softness;
 # - **compare** two students by class, by agreement with the teacher, and by calibration.
 #
-# **Needs:** the loss of notebook 04. **Time:** about 20 minutes on two cores the first time (`class`
-# profile), most of it training that you can watch; a minute when it is done again.
+# **Needs:** the loss of notebook 04. **Time:** about 20 minutes on two cores the first time
+# (`class` profile), most of it training that you can watch; a minute when it is done again.
 
 # %%
 from dataclasses import replace
@@ -49,8 +51,9 @@ data = series.load_data()
 data
 
 # %% [markdown]
-# The teacher comes from notebook 02 and the baselines from notebook 03: the student trained on labels
-# alone, once for each seed. What has been trained before is loaded; what has not is trained now.
+# The teacher comes from notebook 02 and the baselines from notebook 03: the student trained on
+# labels alone, once for each seed. What has been trained before is loaded; what has not is
+# trained now.
 
 # %%
 teacher = series.teacher(data)
@@ -66,9 +69,10 @@ for seed, run in zip(seeds, baselines, strict=True):
 # $$\mathcal{L} = w\,T^2\,\mathrm{KL}\big(\mathrm{softmax}(v/T)\,\|\,\mathrm{softmax}(z/T)\big)
 # + (1-w)\,\bigl(-\log \mathrm{softmax}(z)_y\bigr)$$
 #
-# Two voices: the teacher's, softened, with weight $w$, and the label's with weight $1 - w$. The mixer
-# shows both for one image, and the push that each class gets from them. Try three things: move the
-# weight to 0 and to 1; raise the temperature; then take away the factor $T^2$ and raise it again.
+# Two voices: the teacher's, softened, with weight $w$, and the label's with weight $1 - w$. The
+# mixer shows both for one image, and the push that each class gets from them. Try three things:
+# move the weight to 0 and to 1; raise the temperature; then take away the factor $T^2$ and raise
+# it again.
 
 # %%
 teacher_logits = train.predict(teacher.model, data.val)
@@ -85,10 +89,13 @@ mixer = loss_mixer(
 mixer
 
 # %%
-show(mixer.still(), "A still of the loss mixer for one image: teacher and student side by side, and "
-     "the pull of the soft and of the hard term on each class.")  # fmt: skip
+show(mixer.still(), "How hard each voice pushes on this image's logits, against temperature: soft "
+     "targets with T², soft targets without it, and the label.")  # fmt: skip
 
 # %% [markdown]
+# The still picture shows the third experiment for all temperatures at once. Without $T^2$ the
+# teacher's voice dies away as it gets warm, and what is left is the label's.
+#
 # Our house setting is printed below. Section 5 shows the sweep behind it.
 
 # %%
@@ -112,16 +119,16 @@ print(f"Right: {both:.3f} = {w} x {soft:.3f} + {1 - w:.1f} x {hard:.3f}")
 # A distilled student needs the teacher's answer for every image that it sees, in every epoch. The
 # teacher is many times the student's size, so asking it costs more than the training itself.
 #
-# But the student sees only 50 **views** of each image (notebook 01: shifts of up to two pixels, with or
-# without a flip). So there are only 50 answers an image, and they can be *kept*. `SoftTargets` does
-# that. It asks for a whole block of 1,024 images in one view, writes the logits to disk in half
-# precision, and never asks for them again. They belong to exactly the pixels that the student sees.
-# The folder is named after the teacher's weights and the images, so that another teacher can never
-# be mistaken for this one.
+# But the student sees only 50 **views** of each image (notebook 01: shifts of up to two pixels,
+# with or without a flip). So there are only 50 answers an image, and they can be *kept*.
+# `SoftTargets` does that. It asks for a whole block of 1,024 images in one view, writes the
+# logits to disk in half precision, and never asks for them again. They belong to exactly the
+# pixels that the student sees. The folder is named after the teacher's weights and the images, so
+# that another teacher can never be mistaken for this one.
 #
-# **Before you run this:** we train for one epoch on a small part of the data, three ways: on labels;
-# distilled with an empty cache; distilled once more. How many times longer do you expect the second
-# to take than the first? And the third?
+# **Before you run this:** we train for one epoch on a small part of the data, three ways: on
+# labels; distilled with an empty cache; distilled once more. How many times longer do you expect
+# the second to take than the first? And the third?
 
 # %%
 part = replace(data, train=data.train.subset(min(2048, len(data.train))), val=data.val.subset(500))
@@ -148,12 +155,12 @@ print(f"distilled, first time  {cold:6.2f} s ({cold / plain:.1f} x), blocks aske
 print(f"distilled, again       {warm:6.2f} s ({warm / plain:.1f} x), blocks asked for: {again}")
 
 # %% [markdown]
-# The first run pays for the teacher. The second pays next to nothing for it: distilling costs about as
-# much as training on labels. That is what makes a sweep over temperatures and weights affordable, since
-# neither changes what the teacher says.
+# The first run pays for the teacher. The second pays next to nothing for it: distilling costs
+# about as much as training on labels. That is what makes a sweep over temperatures and weights
+# affordable, since neither changes what the teacher says.
 #
-# A cache is only worth having if it is *right*. A shuffled one would still train, and train badly. So
-# the check asks the teacher again, for random images and views, and compares.
+# A cache is only worth having if it is *right*. A shuffled one would still train, and train
+# badly. So the check asks the teacher again, for random images and views, and compares.
 
 # %%
 # Self-check
@@ -166,8 +173,8 @@ print(f"Right: {asked} blocks asked for once, and 16 random answers are what the
 # %% [markdown]
 # ## 3 · Two educations, seed by seed
 #
-# Now the real thing. For each seed, the distilled student starts from the *same* random weights as its
-# baseline, and meets the same images, in the same batches, under the same views.
+# Now the real thing. For each seed, the distilled student starts from the *same* random weights
+# as its baseline, and meets the same images, in the same batches, under the same views.
 #
 # **Before you run this:** the published pair differed by $-1.84$ points. What do you expect here:
 # better, worse, or no difference? Write down a number, so that you can be surprised.
@@ -184,12 +191,13 @@ histories = {
     "distilled": [run.history for run in distilled],
 }
 figure = plots.learning_curves(histories, ("val_accuracy", "val_nll"), data_name=data.name)
-show(figure, "Validation accuracy and validation loss of both students by epoch, thin lines for seeds "
-     "and a thick line for their mean.")  # fmt: skip
+show(figure, "Validation accuracy and validation loss of both students by epoch, thin lines for "
+     "seeds and a thick line for their mean.")  # fmt: skip
 
 # %% [markdown]
-# The figure leaves the training losses out on purpose. The two students minimise *different* losses, so
-# the numbers cannot be compared. Validation accuracy and the validation loss on plain labels can.
+# The figure leaves the training losses out on purpose. The two students minimise *different*
+# losses, so the numbers cannot be compared. Validation accuracy and the validation loss on plain
+# labels can.
 #
 # We compare the **last** epoch of every run. Picking each run's best epoch would reward luck.
 
@@ -204,15 +212,15 @@ print(f"mean difference and 95 % interval, points: {interval}")
 # %%
 differences = [a - b for a, b in zip(after, before, strict=True)]
 figure = plots.paired_difference_plot(differences, interval, data_name=data.name)
-show(figure, "Difference in validation accuracy between the distilled student and its baseline, one "
-     "dot a seed, with mean and 95 % interval. The dotted line is zero.")  # fmt: skip
+show(figure, "Difference in validation accuracy between the distilled student and its baseline, "
+     "one dot a seed, with mean and 95 % interval. The dotted line is zero.")  # fmt: skip
 
 # %% [markdown]
-# How to read it. Each dot is one pair. Pairing takes out the luck that both share: a kind seed is kind
-# to both. The bar is the 95 % interval of the mean difference. If it lies right of zero, the verdict
-# is *higher*; left, *lower*; and if it holds zero, *no difference* has been shown, whatever the mean
-# says. With few seeds the interval is wide. That is not a flaw of the method; it is what few seeds
-# are worth.
+# How to read it. Each dot is one pair. Pairing takes out the luck that both share: a kind seed is
+# kind to both. The bar is the 95 % interval of the mean difference. If it lies right of zero, the
+# verdict is *higher*; left, *lower*; and if it holds zero, *no difference* has been shown,
+# whatever the mean says. With few seeds the interval is wide. That is not a flaw of the method;
+# it is what few seeds are worth.
 
 # %%
 # Self-check
@@ -228,9 +236,9 @@ print(f"Right: {len(seeds)} fair pairs, and the verdict follows from the interva
 # %% [markdown]
 # ## 4 · Where does the help come from? Three controls
 #
-# Suppose the distilled student is better. There are dull explanations too. Perhaps *any* softer target
-# would do. Perhaps it is enough to know what a typical cat resembles. A **control** keeps one part of
-# the treatment and takes another away:
+# Suppose the distilled student is better. There are dull explanations too. Perhaps *any* softer
+# target would do. Perhaps it is enough to know what a typical cat resembles. A **control** keeps
+# one part of the treatment and takes another away:
 #
 # | control | keeps | takes away |
 # |---|---|---|
@@ -246,8 +254,8 @@ print(f"Right: {len(seeds)} fair pairs, and the verdict follows from the interva
 controls = series.controls(data, teacher)
 curves = {name: run.history for name, run in controls.items()}
 figure = plots.learning_curves(curves, data_name=data.name, title="What is left without …")
-show(figure, "Validation accuracy by epoch of five short runs: labels only, label smoothing, the real "
-     "teacher, and the teacher's answers given to the wrong images.")  # fmt: skip
+show(figure, "Validation accuracy by epoch of five short runs: labels only, label smoothing, the "
+     "real teacher, and the teacher's answers given to the wrong images.")  # fmt: skip
 
 # %%
 for name, run in controls.items():
@@ -257,11 +265,12 @@ spread = torch.tensor(before).std().item()
 print(f"\nfor scale: standard deviation of full baselines over seeds {spread:.2f} points")
 
 # %% [markdown]
-# Read it from the bottom. With the answer for *any* image the student hears mostly noise, and the small
-# voice of the label has to do the work. That is also what a **misaligned cache** looks like: one
-# shuffled file, no error message, a worse student. Next, what separates *same class* from the real
-# teacher is knowledge about single images. And what separates smoothing from *same class* is
-# knowledge about classes. Take a difference seriously only where it is clear of the spread in the last line.
+# Read it from the bottom. With the answer for *any* image the student hears mostly noise, and the
+# small voice of the label has to do the work. That is also what a **misaligned cache** looks
+# like: one shuffled file, no error message, a worse student. Next, what separates *same class*
+# from the real teacher is knowledge about single images. And what separates smoothing from *same
+# class* is knowledge about classes. Take a difference seriously only where it is clear of the
+# spread in the last line.
 
 # %%
 # Self-check
@@ -276,9 +285,9 @@ print(f"Right: exchanged among all images, {same:.0%} still get an answer for th
 # %% [markdown]
 # ## 5 · Which temperature, which weight?
 #
-# The loss has two dials. We try a small grid of both on a part of the images, for a few epochs, and
-# judge by **validation** accuracy. Choosing on test images would make the test a second validation set,
-# and there is no third one to fall back on.
+# The loss has two dials. We try a small grid of both on a part of the images, for a few epochs,
+# and judge by **validation** accuracy. Choosing on test images would make the test a second
+# validation set, and there is no third one to fall back on.
 #
 # **Before you run this:** do you expect one sharp peak, or a broad plateau? Which cells might be
 # *worse* than labels only?
@@ -289,16 +298,17 @@ figure = plots.sweep_heatmap(
     result.accuracy, result.temperatures, result.weights, baseline=result.baseline,
     data_name=data.name,
 )  # fmt: skip
-show(figure, "Heat map of validation accuracy for each temperature and soft weight, coloured by the "
-     "gain over labels only; the best cell is framed.")  # fmt: skip
+show(figure, "Heat map of validation accuracy for each temperature and soft weight, coloured by "
+     "the gain over labels only; the best cell is framed.")  # fmt: skip
 print(result)
 
 # %% [markdown]
-# Two warnings come with every such map. *One:* each cell is one seed, so neighbours that differ by less
-# than the spread of seeds are a tie. *Two:* the best of many cells is partly the luckiest of many
-# cells. Its number is too high; measured again, it will be a bit lower. So we look for a **region** that is
-# good, pick a sensible point in it, and leave the frame to the lucky. Short runs also have a taste of
-# their own: the longer the training, the more a student can make of soft targets.
+# Two warnings come with every such map. *One:* each cell is one seed, so neighbours that differ
+# by less than the spread of seeds are a tie. *Two:* the best of many cells is partly the luckiest
+# of many cells. Its number is too high on average; measured again, it tends to be lower. So look
+# for a **region** that is good, pick a sensible point in it, and leave the frame to the lucky.
+# Short runs also have a taste of their own: patient training tends to make more of soft targets
+# (Beyer and others 2022).
 
 # %%
 # Self-check
@@ -312,7 +322,8 @@ print(f"Right: {grid[0]} temperatures x {grid[1]} weights, none of them seen by 
 # %% [markdown]
 # ## 6 · Which classes changed?
 #
-# An average can hide a trade. Here is the accuracy on each class before and after, averaged over seeds.
+# An average can hide a trade. Here is the accuracy on each class before and after, averaged over
+# seeds.
 
 # %%
 val_before = [train.predict(run.model, data.val) for run in baselines]
@@ -322,19 +333,22 @@ by_class = [
     for many in (val_before, val_after)
 ]
 figure = plots.per_class_change(*by_class, classes, data_name=data.name)
-show(figure, "Accuracy on each class for labels only and distilled, joined by a line; the class that "
-     "gained most is on top, and the change in points stands on the right.")  # fmt: skip
+show(figure, "Accuracy on each class for labels only and distilled, joined by a line; the class "
+     "that gained most is on top, and the change in points stands on the right.")  # fmt: skip
 
 # %% [markdown]
-# See whether the classes with a close rival (notebook 04) moved more than the others. Each class has a
-# tenth of the images only, so a point or two here may be chance.
+# See whether the classes with a close rival (notebook 04) moved more than the others. Each class
+# has a tenth of the images only, so a point or two here may be chance.
 
 # %% [markdown]
 # ## 7 · Does it take after its teacher?
 #
-# Accuracy asks: is the student right? **Agreement** asks: does it say what the teacher says? The
-# second part is more telling. On the images that the *teacher gets wrong*, does the student make the
-# very same mistake?
+# Accuracy asks: is the student right? **Agreement** asks: does it say what the teacher says? And
+# there is a sharper question. On the images that the *teacher gets wrong*, does the student make
+# the very same mistake?
+#
+# **Before you run this:** which of the two students do you expect to repeat more of the teacher's
+# mistakes?
 
 # %%
 wrong = teacher_logits.argmax(-1) != labels
@@ -345,9 +359,10 @@ for name, many in (("labels only", val_before), ("distilled", val_after)):
     print(f"{'':>12}  repeats its mistakes on     {artifacts.spread([100 * c for c in copied])}")
 
 # %% [markdown]
-# If the second pair of numbers is further apart than the first, the student did not just become *better*
-# and so more often right together with its teacher. It took over the teacher's way of being wrong. Soft
-# targets pass on a view of the world, errors included; that is why the teacher's quality matters.
+# Agreement alone can rise just because a student is right more often, as its teacher is. The
+# second line cannot: these are images on which the teacher is *wrong*. If the distilled student
+# repeats clearly more of its mistakes, it has taken over a way of being wrong. Soft targets pass
+# on a view of the world, errors included. That is why the teacher's quality matters.
 
 # %%
 # Self-check
@@ -361,9 +376,9 @@ print("Right: agreement stays between the two bounds that the accuracies set.")
 # %% [markdown]
 # ## 8 · Is it as right as it is sure?
 #
-# A network is **calibrated** when 80 % of its "80 % sure" answers are right. The *expected calibration
-# error* (ECE) is the average gap. Soft targets change how sure a student is: it no longer chases
-# 100 % on every training image, but what its teacher would say.
+# A network is **calibrated** when 80 % of its "80 % sure" answers are right. The *expected
+# calibration error* (ECE) is the average gap. Soft targets change how sure a student is: it no
+# longer chases 100 % on every training image, but what its teacher would say.
 #
 # Note that a student is trained at temperature $T$ and used at temperature 1. Nothing in the loss
 # promises that it will be calibrated there.
@@ -378,7 +393,7 @@ bins = {name: metrics.reliability(torch.cat(many), every) for name, many in pool
 bins = {"teacher": metrics.reliability(teacher_logits, labels)} | bins
 figure = plots.reliability_diagram(bins, data_name=data.name)
 show(figure, "Reliability diagram of teacher, baseline and distilled student: accuracy against "
-     "confidence, with the diagonal of perfect calibration, and how often each confidence occurs.")  # fmt: skip
+     "confidence, the diagonal of perfect calibration, and how often each occurs.")  # fmt: skip
 
 # %%
 for name, many in ({"teacher": [teacher_logits]} | pooled).items():
@@ -389,10 +404,11 @@ for name, many in ({"teacher": [teacher_logits]} | pooled).items():
           f"ECE {found.ece:.1%}, NLL {found.nll:.3f}")  # fmt: skip
 
 # %% [markdown]
-# A curve **above** the diagonal means too modest, **below** it too sure. Compare the student with its
-# teacher: confidence is inherited like everything else, but a small student cannot follow the teacher
-# everywhere. Whatever the verdict for your run, a lower ECE is not the same as a better student: you
-# can repair calibration afterwards with one number (Guo et al. 2017), but not accuracy.
+# A curve **above** the diagonal means too modest, **below** it too sure. Compare the student with
+# its teacher: confidence is inherited like everything else, but a small student cannot follow the
+# teacher everywhere. Whatever the verdict for your run, a lower ECE is not the same as a better
+# student: you can repair calibration afterwards with one number (Guo et al. 2017), but not
+# accuracy.
 
 # %%
 # Self-check
@@ -407,8 +423,8 @@ print("Right: the ECE is the average gap to the diagonal, weighted by how many i
 # %% [markdown]
 # ## Exercises
 #
-# **1. A student without labels.** Set the soft weight to 1: the student never sees a label. How much
-# does it lose, or gain, on a short run?
+# **1. A student without labels.** Set the soft weight to 1: the student never sees a label. How
+# much does it lose, or gain, on a short run?
 #
 # <details><summary>Solution</summary>
 #
@@ -419,12 +435,13 @@ print("Right: the ECE is the average gap to the diagonal, weighted by how many i
 #     print(weight, series.short_run(part, losses.Distillation(4.0, weight), kept))
 # ```
 #
-# In most settings the gap is small: the teacher was trained on those labels and repeats them, mistakes
-# included. So distillation also works on images for which nobody has labels, as long as there is a teacher.
+# In most settings the gap is small: the teacher was trained on those labels and repeats them,
+# mistakes included. So distillation also works on images for which nobody has labels, as long as
+# there is a teacher.
 # </details>
 #
-# **2. From hint to claim.** Section 4 compared one seed. Run *label smoothing* and *distilled* on five
-# paired seeds, and print the paired interval.
+# **2. From hint to claim.** Section 4 compared one seed. Run *label smoothing* and *distilled* on
+# five paired seeds, and print the paired interval.
 #
 # <details><summary>Solution</summary>
 #
@@ -440,8 +457,8 @@ print("Right: the ECE is the average gap to the diagonal, weighted by how many i
 # The interval decides, not the best-looking seed. If it holds zero, run more seeds or say so.
 # </details>
 #
-# **3. Born again.** Let a *baseline student* be the teacher of a new student of the same size. Can it
-# teach anything?
+# **3. Born again.** Let a *baseline student* be the teacher of a new student of the same size.
+# Can it teach anything?
 #
 # <details><summary>Solution</summary>
 #
@@ -452,15 +469,16 @@ print("Right: the ECE is the average gap to the diagonal, weighted by how many i
 # print(series.short_run(part))
 # ```
 #
-# Furlanello and others (2018) found that a twin can be a useful teacher. But mind the unfair help:
-# here the twin was trained on *all* images and for longer, so its pupil hears of data it never sees. A fair test
-# trains the twin on the same part. Try that as well.
+# Furlanello and others (2018) found that a twin can be a useful teacher. But mind the unfair
+# help: here the twin was trained on *all* images and for longer, so its pupil hears of data it
+# never sees. A fair test trains the twin on the same part. Try that as well.
 # </details>
 
 # %% [markdown]
 # ## In three lines
 #
-# - Same weights, batches, views and epochs, two losses: the paired interval says whether soft targets helped.
+# - Same weights, batches, views and epochs, two losses: the paired interval says whether soft
+#   targets helped.
 # - Controls tell what helped: softness, knowledge of classes, or knowledge of this very image.
 # - A student inherits more than accuracy: its teacher's rivals, its mistakes, and its confidence.
 #
@@ -471,12 +489,13 @@ print("Right: the ECE is the average gap to the diagonal, weighted by how many i
 # - R. Müller, S. Kornblith, G. Hinton (2019), *When Does Label Smoothing Help?*, arXiv:1906.02629.
 # - L. Yuan, F. Tay, G. Li, T. Wang, J. Feng (2020), *Revisiting Knowledge Distillation via Label
 #   Smoothing Regularization*, arXiv:1909.11723: why the smoothing control is needed.
-# - L. Beyer, X. Zhai, A. Royer, L. Markeeva, R. Anil, A. Kolesnikov (2022), *Knowledge Distillation: A
-#   Good Teacher Is Patient and Consistent*, arXiv:2106.05237: why both must see the same view.
-# - S. Stanton, P. Izmailov, P. Kirichenko, A. Alemi, A. G. Wilson (2021), *Does Knowledge Distillation
-#   Really Work?*, arXiv:2106.05945: agreement between student and teacher.
-# - T. Furlanello, Z. Lipton, M. Tschannen, L. Itti, A. Anandkumar (2018), *Born-Again Neural Networks*,
-#   arXiv:1805.04770.
+# - L. Beyer, X. Zhai, A. Royer, L. Markeeva, R. Anil, A. Kolesnikov (2022), *Knowledge
+#   Distillation: A Good Teacher Is Patient and Consistent*, arXiv:2106.05237: why both must see
+#   the same view.
+# - S. Stanton, P. Izmailov, P. Kirichenko, A. Alemi, A. G. Wilson (2021), *Does Knowledge
+#   Distillation Really Work?*, arXiv:2106.05945: agreement between student and teacher.
+# - T. Furlanello, Z. Lipton, M. Tschannen, L. Itti, A. Anandkumar (2018), *Born-Again Neural
+#   Networks*, arXiv:1805.04770.
 # - C. Guo, G. Pleiss, Y. Sun, K. Weinberger (2017), *On Calibration of Modern Neural Networks*,
 #   arXiv:1706.04599.
 # - Next: notebook 06 opens the test set, once, and takes the time.

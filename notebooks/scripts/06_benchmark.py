@@ -15,19 +15,21 @@
 # %% [markdown]
 # # 06 · The benchmark: what it costs, what it buys
 #
-# Three networks, one table: teacher, student with labels only, student distilled. For each we want the
-# accuracy, the size, and the time for one image. Three numbers are quickly printed. The craft lies in
-# knowing what each of them is worth, so this notebook measures twice and asks how far to trust it.
+# Three networks, one table: teacher, student with labels only, student distilled. For each we
+# want the accuracy, the size, and the time for one image. Three numbers are quickly printed. The
+# craft lies in knowing what each of them is worth, so this notebook measures twice and asks how
+# far to trust it.
 #
 # **After this notebook you will be able to**
 #
 # - **report** a test accuracy with its two uncertainties, and say which one is which;
-# - **tell** parameters, megabytes, multiply-adds and milliseconds apart, and predict one from another;
+# - **tell** parameters, megabytes, multiply-adds and milliseconds apart, and predict one from
+#   another;
 # - **time** a network so that a second person gets the same answer;
 # - **read** somebody else's results table like a detective.
 #
-# **Needs:** notebooks 02, 03 and 05, whose networks are loaded here (or trained, if they are missing).
-# **Time:** about 3 minutes on two cores (`class` profile) once they are there.
+# **Needs:** notebooks 02, 03 and 05, whose networks are loaded here (or trained, if they are
+# missing). **Time:** about 3 minutes on two cores (`class` profile) once they are there.
 
 # %%
 import pandas as pd
@@ -68,7 +70,8 @@ print(published.to_string())
 # %% [markdown]
 # Read it like a detective before you believe it. Four things can be checked without any data.
 #
-# **Before you run this:** a parameter takes four bytes. What size do you expect for the two networks?
+# **Before you run this:** a parameter takes four bytes. What size do you expect for the two
+# networks?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -81,13 +84,15 @@ print(f"student: {macs / 1e6:.1f} M multiply-adds in 27.76 ms are {rate:.2f} G a
 print(f"parameters {4_664_970 / 106_826:.0f} x fewer, yet time only {111.29 / 27.76:.1f} x less")
 
 # %% [markdown]
-# - **Size.** Their "MB" are really MiB ($2^{20}$ bytes). The last hundredth of the teacher's 17.81 is
-#   batch-norm statistics, which are stored but not trained. We count $10^6$ bytes a megabyte.
+# - **Size.** Their "MB" are really MiB ($2^{20}$ bytes). The last hundredth of the teacher's
+#   17.81 is most likely batch-norm statistics, which are stored but not trained. We count $10^6$
+#   bytes a megabyte.
 # - **Time.** Even one slow processor core does billions of multiply-adds a second on such a network
 #   (section 4 measures yours). A seventh of *one* billion means that most of the 27.76 ms went into
 #   something other than the network's arithmetic, or that it was not one image.
-# - **The same network, twice.** The two students have the same layers, so the same speed. The table has
-#   27.76 ms and 25.82 ms. The gap of 7 % is *noise*, and tells you how much noise is in it.
+# - **The same network, twice.** The two students have the same layers, so the same speed. The
+#   table has 27.76 ms and 25.82 ms. The gap of 7 % is *noise*, and tells you how much noise is in
+#   it.
 # - **Accuracy.** One run each. On 10,000 test images, what is a gap of 1.84 points worth?
 
 # %%
@@ -97,9 +102,10 @@ for name, accuracy in (("labels only", 72.70), ("distilled", 70.86)):
     print(f"{name:<12} {accuracy:.2f} %, 95 % interval {100 * low:.2f} to {100 * high:.2f} %")
 
 # %% [markdown]
-# The intervals do not overlap. So it was not the luck of the test images: *that* distilled network
-# really is worse than *that* baseline. But a different seed gives a different network, and an interval
-# over images says nothing about seeds. For a claim about the **method** we need several.
+# The intervals do not overlap. So it was not the luck of the test images: *that* distilled
+# network really is worse than *that* baseline. But a different seed gives a different network,
+# and an interval over images says nothing about seeds. For a claim about the **method** we need
+# several.
 
 # %%
 # Self-check
@@ -114,8 +120,8 @@ print(f"Right: same student, and a gap of {gap:+.2f} points to beat.")
 # ## 2 · What shrank
 #
 # Three sizes that are often mixed up. **Parameters** are the numbers that training adjusts.
-# **Megabytes** are what you download. **Multiply-adds** are the work for one image; a convolution uses
-# each weight many times, so few weights can still mean much work.
+# **Megabytes** are what you download. **Multiply-adds** are the work for one image; a convolution
+# uses each weight many times, so few weights can still mean much work.
 
 # %%
 sizes = [
@@ -128,8 +134,8 @@ sizes = [
     for name, many in runs.items()
 ]
 figure = plots.size_bars(sizes, data_name=data.name)
-show(figure, "Bars for parameters, multiply-adds and size of the three networks; the labels say how "
-     "many times smaller than the teacher each one is.")  # fmt: skip
+show(figure, "Bars for parameters, multiply-adds and size of the three networks; the labels say "
+     "how many times smaller than the teacher each one is.")  # fmt: skip
 
 # %%
 # Self-check
@@ -141,12 +147,14 @@ print("Right: the distilled student costs exactly what its baseline costs.")
 # %% [markdown]
 # ## 3 · Opening the envelope
 #
-# Until now nothing in this series has looked at a test image. Every choice was made on validation. So the
-# test set is still what it should be: images that could not influence anything. We look **once**, at
-# final networks, at their last epoch. Nothing will be changed afterwards.
+# Until now nothing in this series has looked at a test image. Every choice was made on
+# validation. So the test set is still what it should be: images that could not influence
+# anything. We look **once**, at final networks, at their last epoch. Nothing will be changed
+# afterwards.
 #
 # **Before you run this:** do you expect the test accuracies to be above or below the validation
-# accuracies of notebook 05? And how wide is the interval that comes from the number of images alone?
+# accuracies of notebook 05? And how wide is the interval that comes from the number of images
+# alone?
 
 # %%
 tested = {
@@ -161,13 +169,14 @@ for name, many in tested.items():
 # %% [markdown]
 # There are **two uncertainties**, and they answer different questions.
 #
-# - *What if we had drawn other test images?* That is the Wilson interval of one network. It shrinks with
-#   the number of images only.
-# - *What if we had trained again?* That is the standard deviation over seeds. More images do nothing
-#   for it; only more seeds do.
+# - *What if we had drawn other test images?* That is the Wilson interval of one network. It
+#   shrinks with the number of images only.
+# - *What if we had trained again?* That is the standard deviation over seeds. More images do
+#   nothing for it; only more seeds do.
 #
-# The comparison of two *methods* on the *same* images and seeds is a third question. Since both share the
-# images and, pair by pair, the seed, much of the luck cancels. That is why we look at differences.
+# The comparison of two *methods* on the *same* images and seeds is a third question. Since both
+# share the images and, pair by pair, the seed, much of the luck cancels. That is why we look at
+# differences.
 
 # %%
 after, before = percent["student, distilled"], percent["student, labels only"]
@@ -176,8 +185,8 @@ differences = [a - b for a, b in zip(after, before, strict=True)]
 figure = plots.paired_difference_plot(
     differences, interval, data_name=data.name, title="Test accuracy: distilled minus labels only"
 )
-show(figure, "Difference in test accuracy between distilled student and baseline, one dot a seed, with "
-     "mean and 95 % interval; the dotted line is zero.")  # fmt: skip
+show(figure, "Difference in test accuracy between distilled student and baseline, one dot a seed, "
+     "with mean and 95 % interval; the dotted line is zero.")  # fmt: skip
 print("points:", interval)
 print(f"published, one pair: {gap:+.2f}")
 
@@ -202,8 +211,8 @@ print(f"Right: {len(data.test):,} test images, {len(seeds)} pairs, one look.")
 # - **Median and p10-p90**, not the mean: one hiccup must not move the result.
 # - **Name the machine.** A millisecond without a processor is not a fact.
 #
-# **Before you run this:** the student needs many times fewer multiply-adds than the teacher (section
-# 2). Do you expect the same ratio in milliseconds, at batch 1? At batch 128?
+# **Before you run this:** the student needs many times fewer multiply-adds than the teacher
+# (section 2). Do you expect the same ratio in milliseconds, at batch 1? At batch 128?
 
 # %%
 networks = {name: many[0].model for name, many in runs.items()}
@@ -224,12 +233,12 @@ for name in (big, small):
     print(f"{name}: {rate:.1f} G multiply-adds a second at batch 1")
 
 # %% [markdown]
-# The three ratios hardly ever agree. Two tolls stand between work and time. *One:* every layer costs a
-# fixed amount just for being called. With a single image that is a large part of the student's time; in
-# a batch it is shared. *Two:* multiply-adds leave out what does not multiply. Batch norm, ReLU and
-# pooling move numbers through memory, and for thin layers on large pictures that can cost as much as
-# the convolution. So multiply-adds tell the direction, not the gain. If you distil in order to save
-# time, measure on the device that you mean.
+# The three ratios hardly ever agree. Two tolls stand between work and time. *One:* every layer
+# costs a fixed amount just for being called. With a single image that is a large part of the
+# student's time; in a batch it is shared. *Two:* multiply-adds leave out what does not multiply.
+# Batch norm, ReLU and pooling move numbers through memory, and for thin layers on large pictures
+# that can cost as much as the convolution. So multiply-adds tell the direction, not the gain. If
+# you distil in order to save time, measure on the device that you mean.
 #
 # And now a test of our own clock. Baseline and distilled student are the same network with other
 # weights. Whatever difference we find between them is noise.
@@ -252,8 +261,8 @@ print(f"Right: alone {alone:.2f} ms, in a batch of 128 {together:.3f} ms an imag
 # %% [markdown]
 # ## 5 · One picture
 #
-# Up is better, left is faster. A method is worth having if it moves a point up *without* moving it to the
-# right.
+# Up is better, left is faster. A method is worth having if it moves a point up *without* moving
+# it to the right.
 
 # %%
 rows = []
@@ -266,13 +275,13 @@ for size in sizes:
                  "latency_ms": time.median_ms, "p10_ms": time.p10_ms, "p90_ms": time.p90_ms,
                  "size_mb": size["size_mb"]})  # fmt: skip
 figure = plots.accuracy_latency_scatter(rows, data_name=data.name, machine=timing.machine())
-show(figure, "Test accuracy against the latency of one image, with whiskers for both; the area of a dot "
-     "is the size of the network.")  # fmt: skip
+show(figure, "Test accuracy against the latency of one image, with whiskers for both; the area of "
+     "a dot is the size of the network.")  # fmt: skip
 
 # %% [markdown]
-# The two students stand on one vertical line, up to noise: distillation is paid for in *training*, once,
-# and never again. What it buys is the step between them. What it leaves is the step that remains up
-# to the teacher: no loss function makes a small network large.
+# The two students stand on one vertical line, up to noise: distillation is paid for in
+# *training*, once, and never again. What it buys is the step between them. What it leaves is the
+# step that remains up to the teacher: no loss function makes a small network large.
 
 # %% [markdown]
 # ## 6 · The table
@@ -288,8 +297,8 @@ records = [
     for role, (name, found) in zip(roles, runs.items(), strict=True)
 ]  # fmt: skip
 records[-1] |= {"difference": interval.mean, "interval": [interval.low, interval.high]}
-artifacts.save_results("benchmark", records)
-Markdown(artifacts.results_table())
+artifacts.save_results("benchmark", records, data.name)
+Markdown(artifacts.results_table(records))
 
 # %% [markdown]
 # And beside it the table that we began with. Two columns of accuracy, one student.
@@ -307,17 +316,17 @@ side = pd.DataFrame({
 side.style.format(precision=2, thousands=",").set_caption(f"here: {data.name}, {timing.machine()}")
 
 # %% [markdown]
-# Mind what such a table can and cannot say. The accuracies belong together only if the images are the
-# same: a copy that was saved as JPEG, or a drawn stand-in, is another exam. Milliseconds from two machines
-# cannot be compared at all. What *can* be compared is the **sign** of the difference between the two
-# students, in each table by itself.
+# Mind what such a table can and cannot say. The accuracies belong together only if the images are
+# the same: a copy that was saved as JPEG, or a drawn stand-in, is another exam. Milliseconds from
+# two machines cannot be compared at all. What *can* be compared is the **sign** of the difference
+# between the two students, in each table by itself.
 #
-# What made the published student worse? Notebook 04 named two suspects, and section 4 of notebook 05 a
-# third. Finding the culprit takes experiments of its own, in a notebook of its own.
+# What made the published student worse? Notebook 04 named two suspects, and section 4 of notebook
+# 05 a third. Finding the culprit takes experiments of its own, in a notebook of its own.
 
 # %%
 # Self-check
-again = artifacts.load_results("benchmark")
+again = artifacts.load_results("benchmark", data.name)
 assert again == records, "what was saved must come back unchanged"
 assert [record["role"] for record in again] == list(roles), "three models, in order"
 assert all(record["data"] == data.name for record in again), "every number names its data"
@@ -328,8 +337,8 @@ print(f"Right: saved, and every number says that it comes from {data.name}.")
 # %% [markdown]
 # ## Exercises
 #
-# **1. How many seeds?** Take the standard deviation of your paired differences. How many seeds would it
-# take until the 95 % interval of the mean is only $\pm 0.2$ points wide?
+# **1. How many seeds?** Take the standard deviation of your paired differences. How many seeds
+# would it take until the 95 % interval of the mean is only $\pm 0.2$ points wide?
 #
 # <details><summary>Solution</summary>
 #
@@ -344,7 +353,8 @@ print(f"Right: saved, and every number says that it comes from {data.name}.")
 # their authors could have drawn.
 # </details>
 #
-# **2. Two threads.** Time all three networks on two threads, at batch 1 and at batch 128. Who profits?
+# **2. Two threads.** Time all three networks on two threads, at batch 1 and at batch 128. Who
+# profits?
 #
 # <details><summary>Solution</summary>
 #
@@ -354,12 +364,12 @@ print(f"Right: saved, and every number says that it comes from {data.name}.")
 #         print(name, found)
 # ```
 #
-# At batch 1 the student has too little work to share, and may even become slower: handing out work costs
-# time too. In large batches both networks profit.
+# At batch 1 the student has too little work to share, and may even become slower: handing out
+# work costs time too. In large batches both networks profit.
 # </details>
 #
-# **3. Half the bytes, free of charge?** Round all weights to 16 bits (`bfloat16`) and back. How much
-# *validation* accuracy does the distilled student lose?
+# **3. Half the bytes, free of charge?** Round all weights to 16 bits (`bfloat16`) and back. How
+# much *validation* accuracy does the distilled student lose?
 #
 # <details><summary>Solution</summary>
 #
@@ -378,17 +388,20 @@ print(f"Right: saved, and every number says that it comes from {data.name}.")
 # %% [markdown]
 # ## In three lines
 #
-# - A test accuracy has two uncertainties, images and seeds; a claim about a method needs the second.
-# - Fewer multiply-adds are not proportionally fewer milliseconds; time it, taking turns, and name the machine.
-# - The distilled student costs what its baseline costs in use; the paired interval says what it gains.
+# - A test accuracy has two uncertainties, images and seeds; a claim about a method needs the
+#   second.
+# - Fewer multiply-adds are not proportionally fewer milliseconds; time it, taking turns, and name
+#   the machine.
+# - The distilled student costs what its baseline costs in use; the paired interval says what it
+#   gains.
 #
 # ## References
 #
 # - G. Hinton, O. Vinyals, J. Dean (2015), *Distilling the Knowledge in a Neural Network*,
 #   arXiv:1503.02531.
-# - E. B. Wilson (1927), *Probable Inference, the Law of Succession, and Statistical Inference*, Journal of
-#   the American Statistical Association 22.
-# - X. Bouthillier and others (2021), *Accounting for Variance in Machine Learning Benchmarks*, MLSys 2021,
-#   arXiv:2103.03098.
+# - E. B. Wilson (1927), *Probable Inference, the Law of Succession, and Statistical Inference*,
+#   Journal of the American Statistical Association 22.
+# - X. Bouthillier and others (2021), *Accounting for Variance in Machine Learning Benchmarks*,
+#   MLSys 2021, arXiv:2103.03098.
 # - B. Recht, R. Roelofs, L. Schmidt, V. Shankar (2019), *Do ImageNet Classifiers Generalize to
 #   ImageNet?*, arXiv:1902.10811: what happens when a test set is looked at for years.
