@@ -1,4 +1,4 @@
-"""The command line: `python -m kdutils run | data | notebooks`, without opening a notebook.
+"""The command line: `python -m kdutils run | data | notebooks | readme`, without opening a notebook.
 
 Each command is one `_add_…` function that declares its arguments and names the function that does
 the work; add it to `COMMANDS`. A command returns the exit code: 0 done, 1 something failed on the
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,14 +68,14 @@ def _add_run(commands: Subparsers) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     chosen = _apply(args)  # before PyTorch loads: a typo is answered at once
-    from . import notebooks, timing
+    from . import artifacts, notebooks, report, timing
 
     only = [word.strip() for word in args.only.split(",") if word.strip()]
     if args.in_place:
         paths = [notebooks.notebook_of(script) for script in notebooks.scripts(only)]
     else:
         paths = notebooks.find(only)
-    name = f"{slug(chosen.data)}-{chosen.profile.name}"
+    name = f"{artifacts.slug(Path(chosen.data).name)}-{chosen.profile.name}"
     out = args.out.expanduser().resolve() if args.out else chosen.results / "run" / name
     print(chosen)
     about = {
@@ -95,13 +94,16 @@ def _run(args: argparse.Namespace) -> int:
     print(f"  {'together':<20} {sum(row.seconds for row in timings):7.1f} s\n")
     if not any(path.stem.startswith("06") for path in paths):
         print("Notebook 06 was not part of this run; results so far are from an earlier one.\n")
-    table = _write_table(chosen.results)
+    table = _write_table(about["data"])
     print(f"Executed notebooks: {shown(out)} (.ipynb, and .html to read in a browser)")
     print(f"Times and memory:   {shown(out / 'timings.json')}")
     if table is not None:
         print(f"Results table:      {shown(table)}")
     if args.in_place:
         print("Outputs were written into notebooks/ as well.")
+        if not only:
+            report.save(report.collect(out / "timings.json"))
+            print("The run was noted in notebooks/recorded.json; `python -m kdutils readme` next.")
     return 0
 
 
@@ -121,21 +123,45 @@ def describe_data() -> str:
     return images.name
 
 
-def _write_table(results: Path) -> Path | None:
-    """Print the results table and write it to `results/results.md`; None when there is none yet."""
+def _write_table(data_name: str) -> Path | None:
+    """Print the results table and write it beside its JSON; None when there is none yet."""
     from . import artifacts
     from .files import atomic_path
 
     try:
-        table = artifacts.results_table()
+        table = artifacts.results_table(artifacts.load_results("benchmark", data_name))
     except artifacts.ArtifactError:
         print("No results table yet: notebook 06 makes it.\n")
         return None
     print(f"{table}\n")
-    path = results / "results.md"
+    path = artifacts.results_path("benchmark", data_name).with_suffix(".md")
     with atomic_path(path) as part:
         part.write_text(table + "\n", encoding="utf-8")
     return path
+
+
+# --- readme ---------------------------------------------------------------------------------------
+
+
+def _add_readme(commands: Subparsers) -> None:
+    parser = _command(
+        commands,
+        "readme",
+        "write the recorded numbers into the tables of README.md",
+        """
+        The README's tables come from notebooks/recorded.json, which `run --in-place` writes. This
+        command brings the README in step with it.
+        """,
+        "python -m kdutils readme",
+    )
+    parser.set_defaults(work=_readme)
+
+
+def _readme(args: argparse.Namespace) -> int:
+    from . import report
+
+    print("README.md updated." if report.update_readme() else "README.md was in step already.")
+    return 0
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -211,7 +237,12 @@ def _notebooks(args: argparse.Namespace) -> int:
 
 # --- shared ---------------------------------------------------------------------------------------
 
-COMMANDS: tuple[Callable[[Subparsers], None], ...] = (_add_run, _add_data, _add_notebooks)
+COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
+    _add_run,
+    _add_data,
+    _add_notebooks,
+    _add_readme,
+)
 
 
 def _command(
@@ -268,12 +299,6 @@ def _apply(args: argparse.Namespace) -> Settings:
     return settings()
 
 
-def slug(data: str) -> str:
-    """A data name or path as part of a folder's name: `/some/where/My set` -> `my-set`."""
-    words = re.findall(r"[a-z0-9]+", Path(data).name.lower())
-    return "-".join(words) or "data"
-
-
 def shown(path: Path) -> str:
     """A path as a person would type it from here."""
     try:
@@ -297,6 +322,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code. Errors that are no bug end in their own sentence."""
     args = build_parser().parse_args(argv)
+    from .artifacts import ArtifactError
     from .errors import DataError
     from .files import DiskFull
     from .notebooks import NotebookError, NotebookFailed
@@ -305,7 +331,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.work(args)
     except Stop as stop:
         return _say(stop, stop.code)
-    except (DataError, NotebookError) as error:
+    except (ArtifactError, DataError, NotebookError) as error:
         return _say(error, 2)
     except (NotebookFailed, DiskFull) as failure:
         return _say(failure, 1)

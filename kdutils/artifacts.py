@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -183,42 +184,54 @@ def soft_targets(teacher: nn.Module, data: ImageData) -> SoftTargets:
 # --- results ----------------------------------------------------------------------------------
 
 
-def save_results(name: str, records: list[dict[str, Any]] | dict[str, Any]) -> Path:
-    """Write `results/<name>.json`, atomically; gives the path."""
-    path = settings().results / f"{name}.json"
+def results_path(name: str, data_name: str) -> Path:
+    """Where results lie: a folder per data set and profile, so that none overwrites another's."""
+    folder = f"{slug(data_name)}-{settings().profile.name}"
+    return settings().results / folder / f"{name}.json"
+
+
+def slug(text: str) -> str:
+    """A name fit for a folder: `"CIFAR-10 (JPEG copy)"` becomes `"cifar-10-jpeg-copy"`."""
+    return "-".join(re.findall(r"[a-z0-9]+", text.lower())) or "data"
+
+
+def save_results(name: str, records: list[dict[str, Any]] | dict[str, Any], data_name: str) -> Path:
+    """Write results of the current profile on `data_name` as JSON, atomically; gives the path."""
+    path = results_path(name, data_name)
     with atomic_path(path) as part:
         part.write_text(json.dumps(records, indent=1) + "\n")
     return path
 
 
-def load_results(name: str) -> Any:
+def load_results(name: str, data_name: str) -> Any:
     """Read what `save_results` wrote.
 
     Raises:
         ArtifactError: nothing was saved under this name, or the file is damaged.
     """
-    path = settings().results / f"{name}.json"
+    path = results_path(name, data_name)
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ArtifactError(
-            f"There are no results {name!r} yet; run notebook 06 or `make run` first."
+            f"There are no results {name!r} on {data_name} yet; run notebook 06 or `make run` first."
         ) from error
     except json.JSONDecodeError as error:
-        raise ArtifactError(f"{path.name} is cut short or damaged; run notebook 06 again.") from error
+        raise ArtifactError(
+            f"{path.name} is cut short or damaged; run notebook 06 again."
+        ) from error
 
 
-def results_table(records: list[dict[str, Any]] | None = None) -> str:
+def results_table(records: list[dict[str, Any]]) -> str:
     """The comparison of teacher, baseline and distilled student as a Markdown table.
 
     Args:
-        records: as notebook 06 saves them under "benchmark"; None reads those. Keys: `name`,
+        records: as notebook 06 saves them under "benchmark". Keys: `name`,
             `test_accuracy` (percent, one per seed), `parameters`, `macs`, `size_mb`,
             `latency_ms` (batch 1, median), `data`. Shown when there: `latency_p10_ms`,
             `latency_p90_ms`, `latency_128_ms`; `difference` and `interval` (paired, 95 %, points;
             of the distilled student); `profile`, `threads` and `machine` (the line underneath).
     """
-    records = load_results("benchmark") if records is None else records
     head = ["model", "test accuracy", "size", "parameters", "multiply-adds", "latency, batch 1",
             "latency, batch 128"]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
@@ -261,8 +274,8 @@ def _origin_line(records: list[dict[str, Any]]) -> str:
     if "machine" in first:
         threads = first.get("threads", 1)
         words += (
-            f" Latency: median (p10–p90) on {threads} thread{'s' if threads > 1 else ''} of "
-            f"{first['machine']}."
+            f" Latency: median (p10–p90), {threads} thread{'s' if threads > 1 else ''} at work; "
+            f"machine: {first['machine']}."
         )
     return words
 

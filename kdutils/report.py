@@ -37,7 +37,7 @@ def collect(timings: Path) -> Record:
     return {
         "date": date.today().isoformat(),
         **run,
-        "benchmark": artifacts.load_results("benchmark"),
+        "benchmark": artifacts.load_results("benchmark", run["data"]),
     }
 
 

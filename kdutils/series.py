@@ -51,7 +51,9 @@ RECIPES: dict[str, Recipe] = {
 def load_data() -> ImageData:
     """The data that `KDUTILS_DATA` names, cut to the sizes of `KDUTILS_PROFILE`."""
     budget = settings().profile.budget(None)
-    return data_module.load(train_size=budget.train_size, test_size=budget.test_size)
+    return data_module.load(
+        train_size=budget.train_size, val_size=budget.val_size, test_size=budget.test_size
+    )
 
 
 def budget(data: ImageData) -> Budget:

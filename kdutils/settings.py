@@ -19,6 +19,7 @@ class Budget:
     """How much work one profile does on one kind of data. Sizes are images, lengths are epochs."""
 
     train_size: int | None  # images kept of the training split; None keeps all
+    val_size: int | None  # None: a tenth of the training images, at most 5,000
     test_size: int | None
     teacher_epochs: int
     student_epochs: int
@@ -29,17 +30,17 @@ class Budget:
     sweep_weights: tuple[float, ...]
 
 
-_SMOKE = Budget(2000, 1000, 1, 2, (0, 1), 1, 512, (1.0, 4.0), (0.5, 0.9))
+_SMOKE = Budget(2000, 500, 1000, 1, 2, (0, 1), 1, 512, (1.0, 4.0), (0.5, 0.9))
 _GRID = dict(sweep_temperatures=(1.0, 4.0, 10.0), sweep_weights=(0.5, 0.9, 1.0))
 
 # (profile, is the data synthetic?) -> budget. Lengths were set from runs on two cores.
 BUDGETS: dict[tuple[str, bool], Budget] = {
     ("smoke", False): _SMOKE,
     ("smoke", True): _SMOKE,
-    ("class", False): Budget(None, None, 7, 8, (0, 1, 2), 3, 10_000, **_GRID),
-    ("class", True): Budget(None, None, 6, 6, (0, 1, 2, 3, 4), 3, 5_000, **_GRID),
-    ("full", False): Budget(None, None, 20, 50, (0, 1, 2, 3, 4), 10, None, **_GRID),
-    ("full", True): Budget(None, None, 20, 30, (0, 1, 2, 3, 4), 10, None, **_GRID),
+    ("class", False): Budget(None, None, None, 7, 8, (0, 1, 2), 3, 10_000, **_GRID),
+    ("class", True): Budget(None, None, None, 6, 6, (0, 1, 2, 3, 4), 3, 5_000, **_GRID),
+    ("full", False): Budget(None, None, None, 20, 50, (0, 1, 2, 3, 4), 10, None, **_GRID),
+    ("full", True): Budget(None, None, None, 20, 30, (0, 1, 2, 3, 4), 10, None, **_GRID),
 }
 
 
@@ -67,14 +68,19 @@ class Settings:
 
     def __str__(self) -> str:
         return (
-            f"profile {self.profile.name} · data {self.data} · "
+            f"profile {self.profile.name} · data {self.data_name} · "
             f"device {self.device} with {self.threads} threads"
         )
+
+    @property
+    def data_name(self) -> str:
+        """What to show for `data`: a folder by its last part, so that nothing personal is shown."""
+        return Path(self.data).name or self.data
 
     def _repr_html_(self) -> str:
         rows = {
             "profile": self.profile.name,
-            "data": self.data,
+            "data": self.data_name,
             "device": f"{self.device}, {self.threads} threads",
         }
         cells = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items())

@@ -115,13 +115,14 @@ def test_an_unfinished_run_is_not_taken_for_a_finished_one(own_results: Path) ->
 
 
 def test_results_come_back_and_missing_ones_say_so(own_results: Path) -> None:
-    with pytest.raises(ArtifactError, match="no results 'benchmark' yet"):
-        artifacts.results_table()
-    artifacts.save_results("x", [{"a": 1.5}])
-    assert artifacts.load_results("x") == [{"a": 1.5}]
-    (own_results / "x.json").write_text("[{")
+    with pytest.raises(ArtifactError, match="no results 'x' on My images yet"):
+        artifacts.load_results("x", "My images")
+    path = artifacts.save_results("x", [{"a": 1.5}], "My images")
+    assert path == own_results / "my-images-smoke" / "x.json"
+    assert artifacts.load_results("x", "My images") == [{"a": 1.5}]
+    path.write_text("[{")
     with pytest.raises(ArtifactError, match="cut short or damaged"):
-        artifacts.load_results("x")
+        artifacts.load_results("x", "My images")
 
 
 def test_spread_says_how_many_seeds() -> None:
@@ -134,3 +135,8 @@ def test_clear_forgets_everything(own_results: Path) -> None:
     artifacts.clear()
     assert not own_results.exists()
     assert not train().loaded
+
+
+def test_slug() -> None:
+    assert artifacts.slug("CIFAR-10 (JPEG copy)") == "cifar-10-jpeg-copy"
+    assert artifacts.slug("/") == "data"

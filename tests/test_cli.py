@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kdutils import artifacts, notebooks
-from kdutils.__main__ import COMMANDS, build_parser, main, shown, slug
+from kdutils.__main__ import COMMANDS, build_parser, main, shown
 from kdutils.notebooks import NotebookError, NotebookFailed
 
 BENCHMARK = [
@@ -48,16 +48,16 @@ def output_of(path: Path) -> str:
 def test_run_says_what_it_wrote(
     course: Path, own_folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    artifacts.save_results("benchmark", BENCHMARK)
+    artifacts.save_results("benchmark", BENCHMARK, "made-up data")
     assert main(["run", "--only", "01"]) == 0
     out = own_folders / "results" / "run" / "shapes-smoke"
     assert output_of(out / "01_one.ipynb") == "smoke shapes"
     assert (out / "01_one.html").exists() and (out / "timings.json").exists()
-    table = (own_folders / "results" / "results.md").read_text()
+    table = (own_folders / "results" / "made-up-data-smoke" / "benchmark.md").read_text()
     assert "| teacher | 90.50" in table
     printed = capsys.readouterr().out
     assert "from an earlier one" in printed, "the table is not of this run"
-    for piece in (table, str(out), "timings.json", "results.md", "01_one"):
+    for piece in (table, str(out), "timings.json", "benchmark.md", "01_one"):
         assert piece in printed
 
 
@@ -182,12 +182,6 @@ def test_what_is_not_there_is_one_sentence(
 def test_no_command_is_a_usage_error() -> None:
     done = program()
     assert done.returncode == 2 and "usage" in done.stderr
-
-
-def test_slug() -> None:
-    assert slug("/some/where/My set") == "my-set"
-    assert slug("auto") == "auto"
-    assert slug("/") == "data"
 
 
 def test_shown_is_relative_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,13 @@ def test_both_switches_are_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kdutils.settings().profile.name == "full"
 
 
+def test_a_folder_is_shown_by_its_last_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDUTILS_DATA", "/somebody/private/pictures")
+    found = kdutils.settings()
+    assert found.data == "/somebody/private/pictures"
+    assert "data pictures" in str(found) and "private" not in found._repr_html_()
+
+
 def test_an_unknown_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDUTILS_PROFILE", "fast")
     with pytest.raises(ValueError, match="'fast', which is no profile; set it to one of smoke"):
