@@ -46,7 +46,9 @@ def save_model(model: nn.Module, path: Path | str, metadata: dict[str, Any] | No
     from safetensors.torch import save_file
 
     facts = {"network": getattr(model, "name", ""), "version": __version__, **(metadata or {})}
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
     with atomic_path(Path(path)) as part:
         save_file(weights, part, metadata={"kdutils": json.dumps(facts)})
 

@@ -231,9 +231,7 @@ class LayerRow:
     macs: int
 
 
-def layer_table(
-    model: nn.Module, input_shape: tuple[int, ...] = INPUT_SHAPE
-) -> list[LayerRow]:
+def layer_table(model: nn.Module, input_shape: tuple[int, ...] = INPUT_SHAPE) -> list[LayerRow]:
     """What each elementary layer gives out, holds and costs, in the order data flows."""
     rows: list[LayerRow] = []
     hooks = [
@@ -256,7 +254,9 @@ def _row_writer(name: str, rows: list[LayerRow]) -> Callable[..., None]:
     def write(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         shape = tuple(output.shape[1:])
         rows.append(
-            LayerRow(name, type(layer).__name__, shape, count_parameters(layer), _macs(layer, shape))
+            LayerRow(
+                name, type(layer).__name__, shape, count_parameters(layer), _macs(layer, shape)
+            )
         )
 
     return write

@@ -196,9 +196,7 @@ class _Run:
         self.good = _copy(model.state_dict())
 
     def identity(self) -> dict[str, Any]:
-        return identity(
-            self.model, self.data, self.recipe, self.loss, self.soft_targets, self.seed
-        )
+        return identity(self.model, self.data, self.recipe, self.loss, self.soft_targets, self.seed)
 
     def prepare(self) -> None:
         """Layers whose first weights follow from the images (`WhitenedConv`) get them."""

@@ -26,7 +26,9 @@ def test_values_are_what_the_teacher_says_about_each_view() -> None:
     logits = targets.epoch([7, 30])
     assert logits.shape == (1500, 10) and logits.dtype == torch.float16
     torch.testing.assert_close(logits[:1024].float(), live(teacher, 7)[:1024], rtol=2e-3, atol=2e-3)
-    torch.testing.assert_close(logits[1024:].float(), live(teacher, 30)[1024:], rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(
+        logits[1024:].float(), live(teacher, 30)[1024:], rtol=2e-3, atol=2e-3
+    )
     torch.testing.assert_close(
         targets.clean().float(), live(teacher, views.IDENTITY_VIEW), rtol=2e-3, atol=2e-3
     )

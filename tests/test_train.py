@@ -73,7 +73,7 @@ def test_distillation_pulls_towards_the_teacher_and_leaves_it_unchanged() -> Non
     assert same(before, weights(teacher))
     assert teacher.training  # left in the mode it was found in
     assert all(parameter.grad is None for parameter in teacher.parameters())
-    agree = (train.predict(student, data.val).argmax(1) == train.predict(teacher, data.val).argmax(1))
+    agree = train.predict(student, data.val).argmax(1) == train.predict(teacher, data.val).argmax(1)
     assert agree.float().mean() > 0.8
 
 
@@ -185,7 +185,12 @@ def test_nan_loss_stops_names_the_epoch_and_keeps_the_last_good_one(tmp_path: Pa
         return bad * LabelLoss()(student_logits, teacher_logits, labels)
 
     with pytest.raises(TrainingDiverged, match="in epoch 2; the model is back at epoch 1"):
-        run(model, loss=loss, checkpoint=tmp_path / "c", on_epoch=lambda r: kept.update(weights(model)))
+        run(
+            model,
+            loss=loss,
+            checkpoint=tmp_path / "c",
+            on_epoch=lambda r: kept.update(weights(model)),
+        )
     assert same(kept, weights(model))
     assert len(train.read_checkpoint(tmp_path / "c")["rows"]) == 1
 
