@@ -130,7 +130,7 @@ def sample_sheet(
         data_name,
     )
     axes = figure.subplots()
-    axes.imshow(_mosaic(np.concatenate(rows), per_class))
+    axes.imshow(_mosaic(np.concatenate(rows), per_class), interpolation="nearest")
     bare(axes)
     axes.set_yticks(_centres(len(classes), images.shape[2]), classes)
     axes.tick_params(axis="y", length=0)
@@ -165,7 +165,7 @@ def view_grid(image: Any, views: Sequence[int] | None = None, *, data_name: str 
     words = ("as it is", "flipped left to right")
     for flip, axes in enumerate(figure.subplots(1, 2, sharey=True)):
         tiles = [apply_view(image, 2 * k + flip) for k in range(SIDE**2)]
-        axes.imshow(_mosaic(torch.stack(tiles).numpy(), SIDE))
+        axes.imshow(_mosaic(torch.stack(tiles).numpy(), SIDE), interpolation="nearest")
         bare(axes)
         middles = _centres(SIDE, image.shape[-1])
         axes.set_xticks(middles, [f"{s:+d}" if s else "0" for s in shifts])

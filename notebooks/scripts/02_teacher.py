@@ -161,7 +161,7 @@ print("✓ from guessing towards learning by heart")
 # gradients point everywhere. Small at last, so that the weights settle down.
 
 # %%
-recipe = series.recipe("teacher", series.budget(data).teacher_epochs)
+recipe = series.recipe("teacher", data, series.budget(data).teacher_epochs)
 print(recipe)
 steps, rate = 500, []
 for step in range(steps):

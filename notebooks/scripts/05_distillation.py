@@ -137,7 +137,7 @@ kept = SoftTargets(teacher.model, part.train)  # no folder: it starts empty
 
 def seconds(loss: losses.Loss, targets: SoftTargets | None = None) -> float:
     """Time of one epoch of a fresh student."""
-    student, plan = models.build("student", 0), series.recipe("student", 1)
+    student, plan = models.build("student", 0), series.recipe("student", data, 1)
     history = train.fit(student, part, plan, loss=loss, soft_targets=targets, progress=False)
     return history.last["seconds"]
 
