@@ -131,7 +131,8 @@ print(f"Right: {both:.3f} = {w} x {soft:.3f} + {1 - w:.1f} x {hard:.3f}")
 # the second to take than the first? And the third?
 
 # %%
-part = replace(data, train=data.train.subset(min(2048, len(data.train))), val=data.val.subset(500))
+n_train, n_val = min(2048, len(data.train)), min(500, len(data.val))
+part = replace(data, train=data.train.subset(n_train), val=data.val.subset(n_val))
 kept = SoftTargets(teacher.model, part.train)  # no folder: it starts empty
 
 
