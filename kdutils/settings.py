@@ -37,7 +37,7 @@ _GRID = dict(sweep_temperatures=(1.0, 4.0, 10.0), sweep_weights=(0.5, 0.9, 1.0))
 BUDGETS: dict[tuple[str, bool], Budget] = {
     ("smoke", False): _SMOKE,
     ("smoke", True): _SMOKE,
-    ("class", False): Budget(None, None, None, 7, 8, (0, 1, 2), 3, 10_000, **_GRID),
+    ("class", False): Budget(None, None, None, 8, 7, (0, 1, 2), 3, 8_000, **_GRID),
     ("class", True): Budget(None, None, None, 6, 6, (0, 1, 2, 3, 4), 3, 5_000, **_GRID),
     ("full", False): Budget(None, None, None, 20, 50, (0, 1, 2, 3, 4), 10, None, **_GRID),
     ("full", True): Budget(None, None, None, 20, 30, (0, 1, 2, 3, 4), 10, None, **_GRID),
