@@ -7,7 +7,7 @@ anew at every call, so a test or a notebook cell may change them at any time.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -55,18 +55,18 @@ class Profile:
         return BUDGETS[self.name, bool(getattr(data, "is_synthetic", False))]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Settings:
     """What `KDUTILS_PROFILE` and `KDUTILS_DATA` resolved to, and where things are kept."""
 
     profile: Profile
     data: str  # as asked for: "auto", "cifar10", "shapes" or a path
-    cache: Path = field(repr=False)  # downloads and decoded images, shared by every checkout
-    results: Path = field(repr=False)  # checkpoints, tables, executed notebooks
+    cache: Path  # downloads and decoded images, shared by every checkout
+    results: Path  # checkpoints, tables, executed notebooks
     device: str = "cpu"
     threads: int = 1
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return (
             f"profile {self.profile.name} · data {self.data_name} · "
             f"device {self.device} with {self.threads} threads"

@@ -32,7 +32,7 @@ def test_a_folder_is_shown_by_its_last_part(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("KDUTILS_DATA", "/somebody/private/pictures")
     found = kdutils.settings()
     assert found.data == "/somebody/private/pictures"
-    assert "data pictures" in str(found) and "private" not in found._repr_html_()
+    assert "data pictures" in str(found) and "private" not in found._repr_html_() + repr(found)
 
 
 def test_an_unknown_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

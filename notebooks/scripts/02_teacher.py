@@ -69,9 +69,15 @@ show(drawing, "The teacher: blocks get smaller and thicker; bars show what each 
 # quartered, and the channels are doubled. A layer then has four times the weights, but uses each
 # of them on a quarter of the pixels.
 #
-# Two more things to know. **Max pooling** halves the image: of each 2 x 2 pixels it keeps the
+# Three more things to know. **Max pooling** halves the image: of each 2 x 2 pixels it keeps the
 # largest. A **residual** layer computes $x + f(x)$: it adds a correction to what it was given, so
 # that a signal (and, in training, a gradient) can always take the straight way (He et al. 2015).
+#
+# And the first layer is **whitened**: it is computed, not learned. Neighbouring pixels are nearly
+# equal, so filters that start at random all report much the same. We take the main directions in
+# which 3 x 3 patches of the training images differ, scale each to the same strength, and use them
+# as filters from the first step on (Page 2018; Jordan 2024). The layers behind it find their feet
+# sooner.
 
 # %% [markdown]
 # ## Counting one layer by hand
@@ -85,7 +91,7 @@ show(drawing, "The teacher: blocks get smaller and thicker; bars show what each 
 #
 # $$\text{multiply-adds} = \text{parameters} \cdot \text{height} \cdot \text{width}$$
 #
-# Take the second convolution of the network, look up its shapes, and do the sum.
+# Take the second convolution that is learned, look up its shapes, and do the sum.
 
 # %%
 convolutions = [row for row in layers if row.kind == "Conv2d"]
