@@ -158,8 +158,8 @@ print(f"distilled, again       {warm:6.2f} s ({warm / plain:.1f} x), blocks aske
 # %% [markdown]
 # The first run pays for the teacher. The second pays next to nothing for it: distilling costs
 # about as much as training on labels. That is what makes a sweep over temperatures and weights
-# affordable, since neither changes what the teacher says. Seeds are cheap for the same reason: all of
-# them walk through the views in one order, so a new seed asks for nothing new.
+# affordable, since neither changes what the teacher says. Seeds are cheap for the same reason: all
+# of them walk through the views in one order, so a new seed asks for nothing new.
 #
 # A cache is only worth having if it is *right*. A shuffled one would still train, and train
 # badly. So the check asks the teacher again, for random images and views, and compares.
