@@ -312,7 +312,7 @@ def network_diagram(
     return figure
 
 
-_KINDS = {"Conv2d": "convolution", "Linear": "linear"}
+_KINDS = {"Conv2d": "convolution", "WhitenedConv": "whitened", "Linear": "linear"}
 
 
 def _boxes(rows: Iterable[Any], input_shape: Sequence[int]) -> list[list[Any]]:
