@@ -23,7 +23,7 @@
 # - **check** that every image meets all fifty before it meets one twice;
 # - **measure** two input pipelines fairly, and say which part of the time each one wastes.
 #
-# **Needs:** Python you can read; no deep learning yet. **Time:** about 2 minutes on two cores
+# **Needs:** Python you can read; no deep learning yet. **Time:** half a minute on two cores
 # (`class` profile).
 
 # %% [markdown]

@@ -24,7 +24,7 @@
 # - **judge** whether a network is as right as it is sure, with a reliability diagram and the ECE;
 # - **explain** why we do all this on validation images, and leave the test images alone.
 #
-# **Needs:** notebook 01 (splits, views). **Time:** about 15 minutes on two cores (`class` profile),
+# **Needs:** notebook 01 (splits, views). **Time:** 15 to 20 minutes on two cores (`class` profile),
 # nearly all of it training; seconds when the teacher has been trained before.
 
 # %% [markdown]

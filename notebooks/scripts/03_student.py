@@ -23,7 +23,7 @@
 # - **judge** whether a gap between two numbers can be blamed on luck;
 # - **locate** where the student errs and the teacher does not: the room that distillation has.
 #
-# **Needs:** notebooks 01 and 02. **Time:** about 10 minutes on two cores (`class` profile), and as
+# **Needs:** notebooks 01 and 02. **Time:** about 8 minutes on two cores (`class` profile), and as
 # long as notebook 02 on top if the teacher has not been trained yet.
 
 # %% [markdown]

@@ -26,7 +26,7 @@
 # - **derive** the distillation loss, factor $T^2$ included, and check each step with numbers;
 # - **recognise** two silent mistakes that weaken the loss by a factor you can name in advance.
 #
-# **Needs:** notebooks 02 and 03, or just an idea of what a logit is. **Time:** about 3 minutes on
+# **Needs:** notebooks 02 and 03, or just an idea of what a logit is. **Time:** half a minute on
 # two cores (`class` profile) when notebook 02 has run before; else the teacher is trained first,
 # which takes a quarter of an hour or so.
 

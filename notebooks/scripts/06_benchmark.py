@@ -29,7 +29,7 @@
 # - **read** somebody else's results table like a detective.
 #
 # **Needs:** notebooks 02, 03 and 05, whose networks are loaded here (or trained, if they are
-# missing). **Time:** about 3 minutes on two cores (`class` profile) once they are there.
+# missing). **Time:** under a minute on two cores (`class` profile) once they are there.
 
 # %%
 import pandas as pd
