@@ -188,10 +188,14 @@ class LiveFigure(controls.VBox):
 
     def __init__(self, alt: str) -> None:
         super().__init__()
+        self.alt = alt  # what the picture shows; `text` says what can be read in it now
         self.temperature = temperature_slider()
         self.presets = tuple(self._preset(t) for t in PRESETS)
         self.play = self._sweep()
-        self.image = controls.Image(format="png", tooltip=alt, layout={"max_width": "100%"})
+        # No tooltip: ipywidgets 8.1's image view fails on one, and nothing is drawn at all.
+        self.image = controls.Image(
+            format="png", layout={"max_width": "100%", "align_self": "flex-start"}
+        )
         self.text = controls.HTML()
         self._busy = False
 
@@ -226,7 +230,7 @@ class LiveFigure(controls.VBox):
         button = controls.Button(
             description=f"T = {temperature}",
             tooltip=f"Set the temperature to {temperature}",
-            layout={"width": "4.8em"},
+            layout={"width": "5.4em"},
         )
         button.on_click(lambda _: setattr(self.temperature, "value", float(temperature)))
         return button

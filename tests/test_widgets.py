@@ -110,7 +110,9 @@ def test_controls_are_labelled_and_none_is_an_output(make: Make) -> None:
     described = [one for one in family if not isinstance(one, boxes)]
     assert len(described) >= 7
     assert all(one.description for one in described)
-    assert live.image.tooltip and live.text.value
+    assert live.alt and live.text.value
+    # With a tooltip, ipywidgets' JavaScript fails to draw the image (seen in a browser).
+    assert live.image.tooltip is None
 
 
 @each
