@@ -152,7 +152,7 @@ class Scale(nn.Module):
         return f"{self.factor}"
 
 
-def _teacher_stage(channels_in: int, channels_out: int) -> nn.Sequential:
+def _teacher_stage(channels_in: int, channels_out: int, residuals: int) -> nn.Sequential:
     widen = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, bias=False)
     # Start as a copy of the input plus random filters (Zagoruyko & Komodakis, arXiv:1706.00388).
     nn.init.dirac_(widen.weight.data[:channels_in])
@@ -162,7 +162,7 @@ def _teacher_stage(channels_in: int, channels_out: int) -> nn.Sequential:
         nn.MaxPool2d(2),
         nn.BatchNorm2d(channels_out),
         nn.ReLU(),
-        Residual(channels_out),
+        *(Residual(channels_out) for _ in range(residuals)),
     )
 
 
@@ -170,14 +170,20 @@ def _teacher_stage(channels_in: int, channels_out: int) -> nn.Sequential:
 class Teacher(nn.Sequential):
     """A small residual network whose weights sit where pixels are few, so it is cheap to ask.
 
-    A whitened 3x3 stem, then three stages of [3x3 convolution, 2x2 max pool, batch norm, ReLU, residual
-    layer], global max pooling and one linear layer.
+    A whitened 3x3 stem, then three stages of [3x3 convolution, 2x2 max pool, batch norm, ReLU, some
+    residual layers], global max pooling and one linear layer: 1,715,000 parameters, 80.9 M
+    multiply-adds.
     """
 
     def __init__(
-        self, widths: tuple[int, int, int, int] = (24, 48, 96, 192), classes: int = CLASSES
+        self,
+        widths: tuple[int, int, int, int] = (24, 64, 128, 256),
+        residuals: tuple[int, int, int] = (0, 1, 2),
+        classes: int = CLASSES,
     ) -> None:
-        stages = [_teacher_stage(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+        stages = [
+            _teacher_stage(a, b, r) for a, b, r in zip(widths, widths[1:], residuals, strict=False)
+        ]
         super().__init__(
             nn.Sequential(
                 WhitenedConv(3, widths[0]),
