@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kdutils import artifacts, notebooks
-from kdutils.__main__ import COMMANDS, build_parser, main, shown
+from kdutils.__main__ import COMMANDS, build_parser, main
+from kdutils.commands import shown
 from kdutils.notebooks import NotebookError, NotebookFailed
 
 BENCHMARK = [
@@ -37,7 +38,7 @@ def course(own_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "scripts" / "02_two.py").write_text("# %%\n1 / 0\n")
     monkeypatch.setattr(notebooks, "folder", lambda: folder)
     notebooks.sync(notebooks.scripts())
-    monkeypatch.setattr("kdutils.__main__.describe_data", lambda: "made-up data")
+    monkeypatch.setattr("kdutils.commands.run.describe_data", lambda: "made-up data")
     return folder
 
 
