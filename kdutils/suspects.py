@@ -1,0 +1,711 @@
+"""The suspects of notebook 07: why a distilled student can end below its baseline, one by one.
+
+Each suspect is an `Arm`: the correct recipe with one thing wrong. Every arm goes through the one
+training loop, `train.fit`, on the same images, for the same number of epochs; arms of one seed
+share their first weights, batches and views, so that their differences are paired.
+
+    lab = Lab(data, Plan(), folder)
+    lab.run([arm("labels"), arm("distilled"), arm("no_t2")], seeds=(0, 1, 2, 3, 4))
+    print(effects(lab.record()))
+
+`python -m kdutils suspects` runs them all; each finished run is one small file, so that it can be
+stopped at any moment and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import __version__, artifacts, models, series, timing
+from .artifacts import ArtifactError
+from .files import atomic_path
+from .losses import LabelLoss, Loss
+from .metrics import PairedDifference, paired_interval
+from .soft_targets import SoftTargets
+from .train import Recipe, Row, TeacherLogits, TrainingDiverged, autocast, evaluate, fit
+from .views import epoch_images, normalise
+
+if TYPE_CHECKING:
+    from .data import ImageData
+
+Record = dict[str, Any]
+COMMAND = "python -m kdutils suspects"
+GOOD_ENOUGH = 0.83  # validation accuracy at which the teacher of the story stops, as in its table
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The fixed budget of every arm, and how the teachers are made."""
+
+    train_images: int = 8_192  # of the student; a multiple of the 1,024 of a block
+    epochs: int = 6
+    val_images: int = 2_000  # looked at after each epoch
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    teacher_epochs: int = 32  # the length that the teacher's learning rate is planned for
+    polish_epochs: int = 1  # of the two teachers that are trained on, with and without smoothing
+    fixation_epochs: int = 8  # of the over-fitted teacher
+    weak_epochs: int = 2  # of the weak teacher
+
+    @property
+    def recipe(self) -> Recipe:
+        """How every student is trained."""
+        return Recipe(
+            epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate
+        )
+
+
+TINY = Plan(512, 1, 200, teacher_epochs=1, fixation_epochs=1, weak_epochs=1)  # to see that it runs
+
+
+# --- losses with a switch -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SwitchedLoss:
+    """The distillation loss with its usual mistakes as switches; all at rest, it is
+    `losses.distillation_loss`.
+
+    Attributes:
+        reduction: "batchmean" sums over classes; "mean" is what `kl_div` does unless told, and
+            divides by the number of classes too.
+        squared: multiply the soft term by T^2.
+        swapped: the student where the teacher belongs, so KL(student ‖ teacher).
+        double_softmax: probabilities are handed to a softmax that expects logits.
+    """
+
+    temperature: float = 4.0
+    soft_weight: float = 0.9
+    reduction: str = "batchmean"
+    squared: bool = True
+    swapped: bool = False
+    double_softmax: bool = False
+
+    def __call__(
+        self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor
+    ) -> Tensor:
+        assert teacher_logits is not None
+        student, teacher = student_logits, teacher_logits
+        if self.double_softmax:
+            student, teacher = student.softmax(-1), teacher.softmax(-1)
+        log_student = F.log_softmax(student / self.temperature, dim=-1)
+        log_teacher = F.log_softmax(teacher / self.temperature, dim=-1)
+        if self.swapped:
+            log_student, log_teacher = log_teacher, log_student
+        soft = F.kl_div(log_student, log_teacher, reduction=self.reduction, log_target=True)
+        if self.squared:
+            soft = self.temperature**2 * soft
+        hard = F.cross_entropy(student_logits, labels)
+        return self.soft_weight * soft + (1 - self.soft_weight) * hard
+
+
+@dataclass(frozen=True)
+class WeakLabels:
+    """Cross entropy times a weight: what is left of distillation when its soft term is lost."""
+
+    weight: float = 0.1
+
+    def __call__(
+        self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor
+    ) -> Tensor:
+        return self.weight * F.cross_entropy(student_logits, labels)
+
+
+# --- soft targets that go wrong on their way ------------------------------------------------------
+
+
+def _draw(views: list[int] | None, salt: int = 0) -> torch.Generator:
+    """Random numbers that belong to one epoch, known by its views: the same in every run."""
+    return torch.Generator().manual_seed(zlib.crc32(bytes(views or ())) + salt)
+
+
+class ByBatchNumber:
+    """Teacher logits kept in one shuffled pass, then read back by batch number.
+
+    The student's pass is shuffled anew, so its k-th batch meets the answers to other images:
+    each epoch pairs images and answers by chance.
+    """
+
+    def __init__(self, targets: SoftTargets) -> None:
+        self.targets = targets
+        self.fingerprint = f"{targets.fingerprint}-by-batch-number"
+
+    def epoch(self, views: list[int] | None) -> Tensor:
+        logits = self.targets.epoch(views)
+        return logits[torch.randperm(len(logits), generator=_draw(views))]
+
+
+class CleanTargets:
+    """Teacher logits of the unchanged images, whatever view the student is shown."""
+
+    def __init__(self, targets: SoftTargets) -> None:
+        self.targets = targets
+        self.fingerprint = f"{targets.fingerprint}-clean"
+
+    def epoch(self, views: list[int] | None) -> Tensor:
+        return self.targets.clean()
+
+
+class TrainModeTargets:
+    """A live teacher that was never put into eval mode.
+
+    Its batch norms then use the statistics of the batch, so an answer depends on which images
+    happen to share the batch. Which do is drawn once for each epoch, the same for all seeds.
+    """
+
+    def __init__(self, targets: SoftTargets, batch_size: int) -> None:
+        self.teacher, self.images = targets.teacher, targets.images
+        self.batch_size = batch_size
+        self.fingerprint = f"{targets.fingerprint}-train-mode"
+        self._known: dict[tuple[int, ...], Tensor] = {}
+
+    def epoch(self, views: list[int] | None) -> Tensor:
+        key = tuple(views or ())
+        if key not in self._known:
+            self._known[key] = self._ask(views)
+        return self._known[key]
+
+    def _ask(self, views: list[int] | None) -> Tensor:
+        device = next(self.teacher.parameters()).device
+        images = epoch_images(self.images, views)
+        order = torch.randperm(len(images), generator=_draw(views, salt=1))
+        kept = {name: value.clone() for name, value in self.teacher.state_dict().items()}
+        parts = []
+        self.teacher.train()
+        with torch.inference_mode(), autocast(device):
+            for batch in order.split(self.batch_size):
+                parts.append(self.teacher(normalise(images[batch].to(device))).float().cpu())
+        self.teacher.eval().load_state_dict(kept)  # the running statistics moved
+        logits = torch.empty_like(torch.cat(parts))
+        logits[order] = torch.cat(parts)
+        return logits.half().clone()
+
+
+def stay_in_eval(model: nn.Module, row: Row) -> None:
+    """From the first validation on, `model` never returns to train mode."""
+    model.train = lambda mode=True: nn.Module.train(model, False)  # type: ignore[method-assign]
+
+
+# --- the arms -------------------------------------------------------------------------------------
+
+Wrap = Callable[[SoftTargets, Plan], TeacherLogits]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One experiment: the correct recipe, with one thing changed.
+
+    Attributes:
+        name: in files and calls.
+        title: for a figure.
+        story: one sentence on what is wrong.
+        loss: handed to `fit`.
+        teacher: which of `Lab.teacher`; None for labels only.
+        wrap: what happens to the soft targets on their way to the student.
+        after_epoch: called with the student after each epoch.
+        share: of the plan's epochs.
+        against: the arm that it is compared with.
+    """
+
+    name: str
+    title: str
+    story: str
+    loss: Loss = SwitchedLoss()
+    teacher: str | None = "good"
+    wrap: Wrap = lambda targets, plan: targets
+    after_epoch: Callable[[nn.Module, Row], None] | None = None
+    share: float = 1.0
+    against: str = "distilled"
+
+    def epochs(self, plan: Plan) -> int:
+        return max(1, round(self.share * plan.epochs))
+
+
+HOT = SwitchedLoss(temperature=20.0)
+
+ARMS: tuple[Arm, ...] = (
+    Arm("labels", "labels only", "No teacher at all.", LabelLoss(), None),
+    Arm("distilled", "distilled correctly", "Nothing is wrong."),
+    Arm(
+        "both",
+        "mean reduction and no T²",
+        "kl_div with its default reduction, and no T²: the soft term is 160 times too weak.",
+        SwitchedLoss(reduction="mean", squared=False),
+    ),
+    Arm(
+        "weak_labels",
+        "labels only, times 0.1",
+        "No teacher, and a cross entropy that was multiplied by 1 - soft weight.",
+        WeakLabels(0.1),
+        None,
+        against="labels",
+    ),
+    Arm(
+        "mean",
+        "mean reduction",
+        "kl_div with its default reduction: with 10 classes, 10 times too weak.",
+        SwitchedLoss(reduction="mean"),
+    ),
+    Arm("no_t2", "missing T²", "The soft term is 16 times too weak.", SwitchedLoss(squared=False)),
+    Arm(
+        "by_batch_number",
+        "cached, read by batch number",
+        "Teacher logits of one shuffled pass, read back by batch number in another.",
+        wrap=lambda targets, plan: ByBatchNumber(targets),
+    ),
+    Arm(
+        "clean",
+        "cached on unaugmented images",
+        "The teacher saw the image unchanged, the student sees it moved and flipped.",
+        wrap=lambda targets, plan: CleanTargets(targets),
+    ),
+    Arm(
+        "swapped",
+        "arguments of kl_div swapped",
+        "KL(student ‖ teacher) in place of KL(teacher ‖ student).",
+        SwitchedLoss(swapped=True),
+    ),
+    Arm(
+        "double_softmax",
+        "softmax twice",
+        "Probabilities are handed to a softmax that expects logits.",
+        SwitchedLoss(double_softmax=True),
+    ),
+    Arm(
+        "student_eval",
+        "student stays in eval mode",
+        "After the first validation nobody calls student.train() again.",
+        after_epoch=stay_in_eval,
+    ),
+    Arm("weak", "weak teacher", "A teacher that knows less than the student.", teacher="weak"),
+    Arm(
+        "labels_short",
+        "labels only, a third of the epochs",
+        "The baseline of the next one.",
+        LabelLoss(),
+        None,
+        share=1 / 3,
+        against="labels",
+    ),
+    Arm(
+        "distilled_short",
+        "too few epochs",
+        "Correct, but for a third of the epochs; against labels only for as long.",
+        share=1 / 3,
+        against="labels_short",
+    ),
+    Arm(
+        "train_mode",
+        "teacher in train mode",
+        "Nobody called teacher.eval(): its answers depend on their batch.",
+        wrap=lambda targets, plan: TrainModeTargets(targets, plan.batch_size),
+    ),
+    Arm(
+        "overfitted",
+        "over-fitted teacher",
+        "A teacher that knows the student's images by heart.",
+        teacher="overfitted",
+    ),
+    Arm(
+        "polished_hot",
+        "a teacher at T = 20",
+        "The control of the next one: a teacher polished without smoothing.",
+        HOT,
+        "polished",
+    ),
+    Arm(
+        "smoothed_hot",
+        "label-smoothed teacher at T = 20",
+        "A teacher polished with label smoothing 0.2; against the same without.",
+        HOT,
+        "smoothed",
+        against="polished_hot",
+    ),
+    Arm(
+        "strong",
+        "very strong teacher",
+        "The best teacher of the course: does the gap make it worse?",
+        teacher="strong",
+    ),
+)
+
+
+def arm(name: str) -> Arm:
+    """The arm called `name`.
+
+    Raises:
+        ArtifactError: there is no such arm.
+    """
+    found = {each.name: each for each in ARMS}
+    if name not in found:
+        raise ArtifactError(f"There is no suspect {name!r}; choose from {', '.join(found)}.")
+    return found[name]
+
+
+# --- the laboratory -------------------------------------------------------------------------------
+
+
+class Lab:
+    """Runs arms and keeps what they gave, under `folder`: `runs/`, `teachers/`, `soft_targets/`.
+
+    Args:
+        data: all images; the students learn from `plan.train_images` of them.
+        plan: the budget.
+        folder: of this data and this plan; what is there already is not done again.
+    """
+
+    def __init__(self, data: ImageData, plan: Plan, folder: Path | str) -> None:
+        self.data, self.plan, self.folder = data, plan, Path(folder)
+        self.part = replace(
+            data,
+            train=data.train.subset(min(plan.train_images, len(data.train))),
+            val=data.val.subset(min(plan.val_images, len(data.val))),
+        )
+        self.targets = cache(self._targets)
+        self._wrapped = cache(self._wrap)
+
+    # -- teachers
+
+    def teacher(self, name: str) -> nn.Module:
+        """A teacher, from disk or trained now, in eval mode.
+
+        "good": the teacher of the course, stopped when it has `GOOD_ENOUGH` on validation.
+        "weak": the student's own network after few epochs. "overfitted": trained on the student's
+        images alone, unaugmented. "polished" and "smoothed": the good one, trained on with a
+        falling rate, without and with label smoothing. "strong": what notebook 02 gives.
+        """
+        if name == "strong":
+            return series.teacher(self.data, progress=False).model
+        path = self.folder / "teachers" / f"{name}.safetensors"
+        if not path.exists():
+            model, rows = getattr(self, f"_train_{name}")()
+            self.keep_teacher(name, model, rows)
+        return artifacts.load_model(path, data=self.data)
+
+    def keep_teacher(self, name: str, model: nn.Module, rows: list[Row]) -> None:
+        facts = {"data": self.data.fingerprint, "data_name": self.data.name, "rows": rows}
+        artifacts.save_model(model, self.folder / "teachers" / f"{name}.safetensors", facts)
+
+    def _train_good(self) -> tuple[nn.Module, list[Row]]:
+        known = series.PATIENT["teacher"]
+        recipe = known if not self.data.is_synthetic else series.RECIPES["teacher", True]
+        return self._train(
+            "teacher",
+            self.data,
+            replace(recipe, epochs=self.plan.teacher_epochs),
+            stop=lambda row: row["val_accuracy"] >= GOOD_ENOUGH,
+        )
+
+    def _train_weak(self) -> tuple[nn.Module, list[Row]]:
+        recipe = replace(self.plan.recipe, epochs=self.plan.weak_epochs)
+        return self._train("student", self.part, recipe, seed=99)
+
+    def _train_overfitted(self) -> tuple[nn.Module, list[Row]]:
+        recipe = replace(
+            series.RECIPES["teacher", False], epochs=self.plan.fixation_epochs, augment=False,
+            weight_decay=0.0, batch_size=128, learning_rate=0.1,
+        )  # fmt: skip
+        return self._train("teacher", self.part, recipe, seed=1)
+
+    def _train_polished(self, smoothing: float = 0.0) -> tuple[nn.Module, list[Row]]:
+        recipe = replace(
+            series.RECIPES["teacher", False], epochs=self.plan.polish_epochs, learning_rate=0.1
+        )
+        return self._train(
+            "teacher", self.data, recipe, start=self.teacher("good"), loss=LabelLoss(smoothing)
+        )
+
+    def _train_smoothed(self) -> tuple[nn.Module, list[Row]]:
+        return self._train_polished(0.2)
+
+    def _train(
+        self,
+        network: str,
+        data: ImageData,
+        recipe: Recipe,
+        start: nn.Module | None = None,
+        loss: Loss | None = None,
+        seed: int = 0,
+        stop: Callable[[Row], bool] | None = None,
+    ) -> tuple[nn.Module, list[Row]]:
+        model = models.build(network, seed)
+        if start is not None:
+            model.load_state_dict(start.state_dict())
+        history = fit(model, data, recipe, loss=loss, seed=seed, progress=False, on_epoch=stop)
+        return model, history.rows
+
+    def _targets(self, name: str) -> SoftTargets:
+        """The soft targets of a teacher for the student's images."""
+        return SoftTargets(self.teacher(name), self.part.train, self.folder / "soft_targets")
+
+    def _wrap(self, arm: Arm) -> TeacherLogits | None:
+        """What `fit` is handed; kept, because a wrapper may remember what it computed."""
+        return None if arm.teacher is None else arm.wrap(self.targets(arm.teacher), self.plan)
+
+    # -- runs
+
+    def path(self, arm: Arm, seed: int) -> Path:
+        return self.folder / "runs" / f"{arm.name}-seed{seed}.json"
+
+    def run(
+        self,
+        arms: Iterable[Arm] = ARMS,
+        seeds: Sequence[int] = (0, 1, 2, 3, 4),
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Do what is not done yet: all seeds of an arm, then the next arm."""
+        for each in arms:
+            for seed in seeds:
+                if self.path(each, seed).exists():
+                    continue
+                record = self.run_one(each, seed)
+                with atomic_path(self.path(each, seed)) as part:
+                    part.write_text(json.dumps(record) + "\n")
+                say(f"{each.title}, seed {seed}: test {record['test_accuracy']:.2f} %")
+
+    def run_one(self, arm: Arm, seed: int) -> Record:
+        """Train one student; measure it on test, after the last epoch.
+
+        The two reference arms also note their test accuracy after every epoch, to show what
+        picking the best of them would do. Nothing else looks at it.
+        """
+        recipe = replace(self.plan.recipe, epochs=arm.epochs(self.plan))
+        student = models.build("student", seed)
+        peek = arm.name in ("labels", "distilled")
+        test_curve: list[float] = []
+
+        def after(row: Row) -> None:
+            if peek:
+                test_curve.append(_percent(evaluate(student, self.data.test).accuracy))
+            if arm.after_epoch is not None:
+                arm.after_epoch(student, row)
+
+        problem = ""
+        rows: list[Row] = []
+        try:
+            rows = fit(
+                student, self.part, recipe, loss=arm.loss, soft_targets=self._wrapped(arm),
+                seed=seed, progress=False, on_epoch=after,
+            ).rows  # fmt: skip
+        except TrainingDiverged as error:
+            problem = str(error)
+        test = test_curve[-1:] if peek else [_percent(evaluate(student, self.data.test).accuracy)]
+        return {
+            "arm": arm.name,
+            "seed": seed,
+            "test_accuracy": test[0],
+            "val_accuracy": [_percent(row["val_accuracy"]) for row in rows],
+            "train_loss": [round(row["train_loss"], 4) for row in rows],
+            "seconds": round(rows[-1]["seconds"], 1) if rows else 0.0,
+            "machine": timing.machine(),
+            "version": __version__,
+            "date": date.today().isoformat(),
+            **({"test_curve": test_curve} if peek else {}),
+            **({"diverged": problem} if problem else {}),
+        }
+
+    def record(self) -> Record:
+        """Everything finished so far, with the plan and the teachers, fit for JSON."""
+        runs = [json.loads(path.read_text()) for path in sorted(self.folder.glob("runs/*.json"))]
+        order = {each.name: number for number, each in enumerate(ARMS)}
+        runs.sort(key=lambda run: (order.get(run["arm"], len(order)), run["seed"]))
+        return {
+            "command": COMMAND,
+            "data": self.data.name,
+            "plan": asdict(self.plan),
+            "loss": asdict(SwitchedLoss()),
+            "test_images": len(self.data.test),
+            "teachers": self._teachers(),
+            "runs": runs,
+        }
+
+    def _teachers(self) -> dict[str, Record]:
+        """Accuracies of the teachers in use, in per cent; measured once, then read."""
+        found = {}
+        for name in dict.fromkeys(a.teacher for a in ARMS if any(
+            self.path(a, seed).exists() for seed in range(100)
+        )):  # fmt: skip
+            if name is None:
+                continue
+            path = self.folder / "teachers" / f"{name}.json"
+            if not path.exists():
+                with atomic_path(path) as part:
+                    part.write_text(json.dumps(self._describe(name)) + "\n")
+            found[name] = json.loads(path.read_text())
+        return found
+
+    def _describe(self, name: str) -> Record:
+        model = self.teacher(name)
+        first = replace(self.part.train.subset(min(2000, len(self.part.train))))
+        return {
+            "network": getattr(model, "name", ""),
+            "parameters": models.count_parameters(model),
+            "val_accuracy": _percent(evaluate(model, self.data.val).accuracy),
+            "train_accuracy": _percent(evaluate(model, first).accuracy),
+        }
+
+
+def _percent(fraction: float) -> float:
+    return round(100 * fraction, 2)
+
+
+# --- what was recorded ----------------------------------------------------------------------------
+
+
+def recorded_path() -> Path:
+    """Where the package keeps the recorded results."""
+    return Path(__file__).resolve().parent / "recorded" / "suspects.json"
+
+
+def load_recorded(path: Path | None = None) -> Record:
+    """The recorded results.
+
+    Raises:
+        ArtifactError: there are none, or the file is damaged.
+    """
+    path = path or recorded_path()
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ArtifactError(f"Nothing has been recorded yet; run `{COMMAND}` first.") from error
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"{path.name} is cut short or damaged; run `{COMMAND}`.") from error
+
+
+def save_recorded(record: Record, path: Path | None = None) -> None:
+    """Write results as JSON, one run a line, atomically."""
+    runs = ",\n  ".join(json.dumps(run) for run in record["runs"])
+    head = json.dumps({**record, "runs": []}, indent=1, ensure_ascii=False)
+    text = head.replace('"runs": []', f'"runs": [\n  {runs}\n ]') + "\n"
+    with atomic_path(path or recorded_path()) as part:
+        part.write_text(text)
+
+
+def accuracies(record: Record, name: str) -> dict[int, float]:
+    """Seed -> test accuracy in per cent, of the finished runs of an arm."""
+    return {run["seed"]: run["test_accuracy"] for run in record["runs"] if run["arm"] == name}
+
+
+BEST_ON_TEST = "best_on_test"
+
+
+def _best_on_test(record: Record) -> dict[int, float]:
+    """The correct student, reported at its best epoch on test: no run of its own."""
+    runs = [run for run in record["runs"] if run["arm"] == "distilled"]
+    return {run["seed"]: max(run["test_curve"]) for run in runs}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one suspect does, in points of test accuracy.
+
+    `cost` is against the arm that does it right; `gain` against labels only for as long: what the
+    person who has the bug would see.
+    """
+
+    name: str
+    title: str
+    story: str
+    accuracy: float  # mean, per cent
+    cost: PairedDifference
+    gain: PairedDifference
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two: does it hurt?"""
+        if self.gain.verdict == "lower":
+            return "guilty: worse than labels only"
+        if self.cost.verdict == "lower":
+            return "guilty: costs points"
+        return "no difference" if self.cost.verdict == "no difference" else "helps"
+
+
+def effects(record: Record, least: int = 2) -> list[Effect]:
+    """One effect for each suspect that has `least` paired seeds or more, in the order of `ARMS`."""
+    known = {each.name: accuracies(record, each.name) for each in ARMS}
+    known[BEST_ON_TEST] = _best_on_test(record)
+    controls = {"labels", "distilled", "labels_short", "polished_hot", "weak_labels"}
+    suspects = [(a.name, a.title, a.story, a.against) for a in ARMS if a.name not in controls]
+    suspects.append(
+        (
+            BEST_ON_TEST,
+            "best epoch picked on test",
+            "Correct, but reported at the epoch that was best on test.",
+            "distilled",
+        )  # fmt: skip
+    )
+    found = []
+    for name, title, story, against in suspects:
+        baseline = "labels_short" if against == "labels_short" else "labels"
+        cost = _paired(known[name], known[against], least)
+        gain = _paired(known[name], known[baseline], least)
+        if cost is not None and gain is not None:
+            mean = sum(known[name].values()) / len(known[name])
+            found.append(Effect(name, title, story, mean, cost, gain))
+    return found
+
+
+def compare(record: Record, name: str, other: str) -> PairedDifference:
+    """`name` minus `other`, over the seeds that both have.
+
+    Raises:
+        ArtifactError: fewer than two seeds in common.
+    """
+    difference = _paired(accuracies(record, name), accuracies(record, other), 2)
+    if difference is None:
+        raise ArtifactError(f"{name} and {other} have fewer than two seeds in common.")
+    return difference
+
+
+def _paired(a: dict[int, float], b: dict[int, float], least: int) -> PairedDifference | None:
+    seeds = sorted(a.keys() & b.keys())
+    if len(seeds) < least:
+        return None
+    return paired_interval([a[seed] for seed in seeds], [b[seed] for seed in seeds])
+
+
+# --- seed noise -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """How far two runs of one recipe lie apart."""
+
+    deviation: float  # standard deviation of one run, points
+    runs: int
+
+    def chance(self, points: float) -> float:
+        """How often two runs of one recipe, differing in the seed alone, lie `points` or more
+        apart in either direction.
+
+        The difference of two independent runs has sqrt(2) times the deviation of one. The
+        deviation is an estimate from few runs, so the tail is Student's t with `runs` - 1 degrees
+        of freedom, a little heavier than the normal one.
+        """
+        from scipy.stats import t
+
+        return float(2 * t.sf(points / (math.sqrt(2) * self.deviation), self.runs - 1))
+
+
+def seed_noise(percent: Sequence[float]) -> SeedNoise:
+    """The noise of one recipe, from two or more runs with different seeds.
+
+    Raises:
+        ArtifactError: fewer than two runs.
+    """
+    if len(percent) < 2:
+        raise ArtifactError("Seed noise needs two runs or more of one recipe.")
+    values = torch.tensor(percent, dtype=torch.float64)
+    return SeedNoise(values.std(correction=1).item(), len(values))
