@@ -6,6 +6,7 @@ Importing it is instant: the heavy modules (PyTorch among them) load when first 
     kdutils.settings()                      # which profile, which data, which folders
     data = kdutils.data.load()              # images in memory
     student = kdutils.models.build("student")
+    teacher = kdutils.load("teacher")       # weights that come with the package
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ _MODULES = (
     "metrics",
     "models",
     "notebooks",
+    "numbers",
     "plots",
     "series",
     "shapes",
+    "shipped",
     "soft_targets",
     "textbook",
     "timing",
@@ -36,13 +39,15 @@ _MODULES = (
     "widgets",
 )
 
-__all__ = ["Settings", "__version__", "settings", *_MODULES]
+__all__ = ["Settings", "__version__", "load", "settings", *_MODULES]
 
 
 def __getattr__(name: str) -> ModuleType | Any:
     """Import a module of the package when it is first asked for (PEP 562)."""
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
+    if name == "load":
+        return importlib.import_module(".shipped", __name__).load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -9,13 +9,15 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from .commands import Stop, Subparsers, data, notebooks, run
+from .commands import Stop, Subparsers, data, notebooks, numbers, run, train
 
 COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     run.add,
     data.add,
+    train.add,
     notebooks.add,
     notebooks.add_readme,
+    numbers.add,
 )
 
 
@@ -38,14 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .errors import DataError
     from .files import DiskFull
     from .notebooks import NotebookError, NotebookFailed
+    from .parallel import ProcessLost
+    from .train import CheckpointMismatch, TrainingDiverged
 
     try:
         return args.work(args)
     except Stop as stop:
         return _say(stop, stop.code)
-    except (ArtifactError, DataError, NotebookError) as error:
+    except (ArtifactError, CheckpointMismatch, DataError, NotebookError) as error:
         return _say(error, 2)
-    except (NotebookFailed, DiskFull) as failure:
+    except (NotebookFailed, DiskFull, ProcessLost, TrainingDiverged) as failure:
         return _say(failure, 1)
     except KeyboardInterrupt:
         return _say("Stopped. What was finished is kept; run it again to go on.", 130)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import __version__, models
 from .files import atomic_path
@@ -35,10 +35,16 @@ class ArtifactError(ValueError):
     """A saved file is missing, cut short, or not what was asked for."""
 
 
-def save_model(model: nn.Module, path: Path | str, metadata: dict[str, Any] | None = None) -> None:
+def save_model(
+    model: nn.Module,
+    path: Path | str,
+    metadata: dict[str, Any] | None = None,
+    half: bool = False,
+) -> None:
     """Write weights as safetensors, atomically, with `metadata` (anything JSON can hold).
 
-    The network's name and the package version are added.
+    The network's name and the package version are added. `half` stores matrices and filters as
+    float16 (see `halved`), which halves the file.
 
     Raises:
         DiskFull: no room; an older file stays as it was.
@@ -47,10 +53,16 @@ def save_model(model: nn.Module, path: Path | str, metadata: dict[str, Any] | No
 
     facts = {"network": getattr(model, "name", ""), "version": __version__, **(metadata or {})}
     weights = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+        name: (halved(value) if half else value).detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
     }
     with atomic_path(Path(path)) as part:
         save_file(weights, part, metadata={"kdutils": json.dumps(facts)})
+
+
+def halved(value: Tensor) -> Tensor:
+    """float16 for matrices and filters. Vectors stay: a running variance may be too small for it."""
+    return value.half() if value.is_floating_point() and value.ndim > 1 else value
 
 
 def read_metadata(path: Path | str) -> dict[str, Any]:
@@ -122,6 +134,7 @@ class Trained:
     model: nn.Module
     history: History
     loaded: bool  # True: it was found on disk
+    origin: str = ""  # of weights that come with the package: one sentence on where from
 
     @property
     def seconds(self) -> float:
@@ -129,7 +142,7 @@ class Trained:
         return self.history.last["seconds"]
 
     def __str__(self) -> str:
-        return f"{'loaded' if self.loaded else 'trained'}: {self.history}"
+        return self.origin or f"{'loaded' if self.loaded else 'trained'}: {self.history}"
 
 
 def train_or_load(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from . import artifacts, models, timing
+from . import artifacts, models, shipped, timing
 from . import data as data_module
 from .artifacts import Trained
 from .losses import Distillation, LabelLoss, Loss
@@ -51,6 +51,13 @@ RECIPES: dict[tuple[str, bool], Recipe] = {
     ("student", False): Recipe(batch_size=64, learning_rate=0.1),
     ("student", True): Recipe(batch_size=64, learning_rate=0.1),
 }
+# The same for the `full` profile on photographs: long trainings, behind the README's numbers.
+PATIENT: dict[str, Recipe] = {
+    "teacher": Recipe(epochs=32, batch_size=256, learning_rate=0.3, cutout=8),
+    "student": Recipe(epochs=50, batch_size=64, learning_rate=0.1),
+}
+REHEARSAL = Recipe(epochs=2, batch_size=128, learning_rate=0.2)  # to see the loop at work
+REHEARSAL_IMAGES = 8_000
 
 
 def load_data() -> ImageData:
@@ -68,13 +75,36 @@ def budget(data: ImageData) -> Budget:
 
 def recipe(network: str, data: ImageData, epochs: int) -> Recipe:
     """The house recipe of a network on `data` for a number of epochs."""
-    return replace(RECIPES[network, data.is_synthetic], epochs=epochs)
+    patient = settings().profile.name == "full" and not data.is_synthetic
+    chosen = PATIENT[network] if patient else RECIPES[network, data.is_synthetic]
+    return replace(chosen, epochs=epochs)
+
+
+def uses_shipped(data: ImageData) -> bool:
+    """Whether the current profile takes its teacher from the package: `class`, on CIFAR-10."""
+    return settings().profile.name == "class" and shipped.available("teacher", data)
+
+
+def teacher_recipe(data: ImageData) -> Recipe:
+    """How the teacher of the current profile is trained, or was, where it is shipped."""
+    if uses_shipped(data):
+        return Recipe(**shipped.trained("teacher").model.metadata["recipe"])
+    return recipe("teacher", data, budget(data).teacher_epochs)
 
 
 def teacher(data: ImageData, progress: bool = True) -> Trained:
-    """The teacher of the current profile."""
-    plan = recipe("teacher", data, budget(data).teacher_epochs)
-    return artifacts.train_or_load("teacher", "teacher", data, plan, progress=progress)
+    """The teacher of the current profile: shipped with the package, loaded, or trained now."""
+    if uses_shipped(data):
+        return shipped.trained("teacher")
+    return artifacts.train_or_load(
+        "teacher", "teacher", data, teacher_recipe(data), progress=progress
+    )
+
+
+def rehearsal(data: ImageData, progress: bool = True) -> Trained:
+    """A teacher that is trained for a moment on a part of the images, to see the loop at work."""
+    part = replace(data, train=data.train.subset(min(REHEARSAL_IMAGES, len(data.train))))
+    return artifacts.train_or_load("rehearsal", "teacher", part, REHEARSAL, progress=progress)
 
 
 def baseline(data: ImageData, seed: int = 0, progress: bool = True) -> Trained:
