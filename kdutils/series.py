@@ -57,7 +57,7 @@ PATIENT: dict[str, Recipe] = {
     "student": Recipe(epochs=50, batch_size=64, learning_rate=0.1),
 }
 REHEARSAL = Recipe(epochs=2, batch_size=128, learning_rate=0.2)  # to see the loop at work
-REHEARSAL_IMAGES = 8_000
+REHEARSAL_IMAGES = 6_000
 
 
 def load_data() -> ImageData:
