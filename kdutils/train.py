@@ -5,8 +5,10 @@
                   soft_targets=SoftTargets(teacher, data.train))               # distilled
 
 Images stay in memory as uint8; views, shuffling and normalisation are batched tensor operations.
-Every random choice follows from the seed and the epoch, so a run that is stopped and started again from its
-checkpoint ends in the same weights, bit for bit, as one that was never stopped.
+Every random choice follows from the seed and the epoch, so a run that is stopped and started again
+from its checkpoint ends in the same weights, bit for bit, as one that was never stopped.
+
+Under `torchrun` the same loop trains with several processes: see `kdutils.parallel`.
 """
 
 from __future__ import annotations
@@ -21,11 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import parallel
 from .files import atomic_path
 from .losses import LabelLoss, Loss
 from .metrics import Metrics, summarise
+from .precision import autocast
 from .settings import settings
 from .views import epoch_images, epoch_views, normalise
 
@@ -39,6 +44,7 @@ Row = dict[str, float]
 # ask the teacher for views that nobody has seen yet; so it costs no more than labels alone.
 VIEW_SEED = 0
 PREPARE_IMAGES = 2000  # 1.8 million patches: plenty for a 27 x 27 covariance
+AVERAGE_EVERY = 5  # steps between two updates of the averaged weights
 
 
 class TeacherLogits(Protocol):
@@ -63,6 +69,11 @@ class Recipe:
 
     The rate climbs linearly to its peak over the first `warmup` share of all steps, then falls
     linearly to zero. Weight decay acts on weight matrices and filters, not on biases and norms.
+
+    With `ema` the network that is measured and handed back has an average of the weights along
+    the way, which is steadier than the last ones (Polyak & Juditsky 1992). `cutout` erases a
+    random square (DeVries & Taylor 2017, arXiv:1708.04552); not with soft targets, because the
+    teacher would have seen other pixels.
     """
 
     epochs: int = 8
@@ -72,6 +83,8 @@ class Recipe:
     weight_decay: float = 5e-4
     warmup: float = 0.2  # share of all steps, 0..1
     augment: bool = True  # show views; False shows every image unchanged
+    ema: float = 0.0  # averaged weights: share kept at each update, every 5 steps; 0: no average
+    cutout: int = 0  # side of the square erased from each training image, in pixels; 0: none
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -81,6 +94,11 @@ class Recipe:
             )
         if not 0 <= self.warmup < 1:
             raise ValueError(f"Warm-up is {self.warmup}; it is a share of all steps, 0 up to 1.")
+        if not 0 <= self.ema < 1 or self.cutout < 0:
+            raise ValueError(
+                f"Averaged weights keep a share of 0 up to, not 1, and cutout is a side in pixels; "
+                f"got {self.ema} and {self.cutout}."
+            )
 
 
 @dataclass
@@ -143,31 +161,40 @@ def fit(
             an epoch are the same for all seeds, so that soft targets serve them all.
         checkpoint: file to save after every epoch and to continue from if it exists.
         progress: show a progress bar.
-        on_epoch: called with each new row; return True to stop after this epoch.
+        on_epoch: called with each new row; return True to stop after this epoch. Of several
+            processes only the first calls it.
         label: name on the progress bar; default the model's name.
 
     Returns:
         The history. Ctrl-C keeps the last finished epoch and returns with `interrupted` set.
 
     Raises:
+        ValueError: cutout together with soft targets, or a batch smaller than the processes.
         TrainingDiverged: NaN or infinite loss; the model holds the last finished epoch.
         CheckpointMismatch: the checkpoint belongs to another run or is cut short.
     """
     recipe, loss = recipe or Recipe(), loss or LabelLoss()
+    if recipe.cutout and soft_targets is not None:
+        raise ValueError(
+            "Cutout and soft targets do not go together: the teacher answered for whole images. "
+            "Set cutout=0, or train on labels only."
+        )
     path = None if checkpoint is None else Path(checkpoint)
     run = _Run(model, data, recipe, loss, soft_targets, seed)
     if path is not None and path.exists():
         run.restore(path)
     else:
         run.prepare()
+    run.connect()
     with _bar(recipe.epochs * run.steps, run, label, progress) as bar:
         try:
             for epoch in range(len(run.history.rows), recipe.epochs):
                 row = run.epoch(epoch, bar)
-                if path is not None:
+                if path is not None and parallel.first():
                     run.save(path)
                 bar.set_postfix_str(f"validation {100 * row['val_accuracy']:.1f} %")
-                if on_epoch is not None and on_epoch(row):
+                asked = on_epoch is not None and parallel.first() and on_epoch(row)
+                if parallel.agreed(bool(asked)):
                     break
         except KeyboardInterrupt:
             run.roll_back()
@@ -176,7 +203,11 @@ def fit(
 
 
 class _Run:
-    """The state of one training run."""
+    """The state of one training run.
+
+    Between epochs `model` holds what the run has to show for itself: its averaged weights, where
+    the recipe asks for them. `live` then holds the weights that the next epoch goes on from.
+    """
 
     def __init__(
         self,
@@ -189,24 +220,40 @@ class _Run:
     ) -> None:
         self.device = torch.device(settings().device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.network = self.model  # what a step calls; a wrapper when processes work together
         self.data, self.recipe, self.loss, self.seed = data, recipe, loss, seed
         self.soft_targets = soft_targets
         layout = torch.channels_last
         self.images = data.train.images.to(self.device, memory_format=layout)
         self.labels = data.train.labels.to(self.device)
         self.steps = max(1, len(self.labels) // recipe.batch_size)
+        if self._batch_size < parallel.size():
+            raise ValueError(
+                f"A batch of {self._batch_size} cannot be shared by {parallel.size()} processes; "
+                "take a larger batch or fewer processes."
+            )
         self.optimizer = _optimizer(model, recipe)
         self.history = History()
+        self.live: dict[str, Tensor] | None = None
         self.good = _copy(model.state_dict())
 
     def identity(self) -> dict[str, Any]:
-        return identity(self.model, self.data, self.recipe, self.loss, self.soft_targets, self.seed)
+        facts = identity(
+            self.model, self.data, self.recipe, self.loss, self.soft_targets, self.seed
+        )
+        # Other shares, other batch norm: the same run has the same number of processes.
+        return facts if parallel.size() == 1 else facts | {"number of processes": parallel.size()}
 
     def prepare(self) -> None:
         """Layers whose first weights follow from the images (`WhitenedConv`) get them."""
         for layer in self.model.modules():
             if hasattr(layer, "prepare"):
                 layer.prepare(normalise(self.images[:PREPARE_IMAGES]))
+        self.good = _copy(self.model.state_dict())
+
+    def connect(self) -> None:
+        """Join the other processes of this training, if there are any."""
+        self.network = parallel.distributed(self.model)
         self.good = _copy(self.model.state_dict())
 
     def epoch(self, epoch: int, bar: Any) -> Row:
@@ -221,28 +268,57 @@ class _Run:
         bar.set_postfix_str(f"epoch {epoch + 1} of {self.recipe.epochs}")
         images = epoch_images(self.images, views)
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        average = self._resume_average()
         self.model.train()
-        with _seeded(self.seed, epoch):
-            for step, batch in enumerate(self._batches(epoch)):
-                self._set_rate(epoch * self.steps + step)
+        with _seeded(self.seed, epoch, self.device):
+            for number, batch in enumerate(self._batches(epoch)):
+                step = epoch * self.steps + number
+                self._set_rate(step)
                 totals += self._step(images, teacher_logits, batch, epoch)
+                if average is not None and (step + 1) % AVERAGE_EVERY == 0:
+                    _blend(average, self.model.state_dict(), self._kept(step))
                 bar.update()
+        totals = parallel.summed(totals)
         mean_loss, accuracy = (totals / (self.steps * self._batch_size)).tolist()
         self._check_finite(mean_loss, epoch)
-        val = evaluate(self.model, self.data.val)
-        before = self.history.rows[-1]["seconds"] if self.history.rows else 0.0
-        row = {
-            "epoch": epoch + 1,
-            "train_loss": mean_loss,
-            "train_accuracy": accuracy,
-            "val_accuracy": val.accuracy,
-            "val_nll": val.nll,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "seconds": before + time.perf_counter() - began,
-        }
+        if average is not None:
+            self.live = _copy(self.model.state_dict())
+            self.model.load_state_dict(average)
+        parallel.copy_from_first(self.model.buffers())
+        row = parallel.agreed(self._row(epoch, mean_loss, accuracy, began))
         self.history.rows.append(row)
         self.good = _copy(self.model.state_dict())
         return row
+
+    def _row(self, epoch: int, mean_loss: float, accuracy: float, began: float) -> Row | None:
+        """The epoch's line in the history; only the first process looks at validation."""
+        if not parallel.first():
+            return None
+        val_accuracy, val_nll = score(self.model, self.data.val)
+        before = self.history.rows[-1]["seconds"] if self.history.rows else 0.0
+        return {
+            "epoch": epoch + 1,
+            "train_loss": mean_loss,
+            "train_accuracy": accuracy,
+            "val_accuracy": val_accuracy,
+            "val_nll": val_nll,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": before + time.perf_counter() - began,
+        }
+
+    def _resume_average(self) -> dict[str, Tensor] | None:
+        """Take the average out of the model and put the live weights back in; None: no average."""
+        if not self.recipe.ema:
+            return None
+        average = _copy(self.model.state_dict())
+        if self.live is not None:
+            self.model.load_state_dict(self.live)
+        return average
+
+    def _kept(self, step: int) -> float:
+        """How much of the average stays at this step: less at the start, when it is still poor."""
+        updates = (step + 1) // AVERAGE_EVERY
+        return min(self.recipe.ema, updates / (updates + 9))
 
     @property
     def _batch_size(self) -> int:
@@ -258,20 +334,26 @@ class _Run:
     def _step(
         self, images: Tensor, teacher_logits: Tensor | None, batch: Tensor, epoch: int
     ) -> Tensor:
-        """One update. Gives the batch's summed loss and number right."""
-        labels = self.labels[batch]
+        """One update. Gives the summed loss and number right of this process's share."""
+        share = parallel.share(batch)
+        labels = self.labels[share]
+        pixels = normalise(take(images, share))
+        if self.recipe.cutout:
+            erase_squares(pixels, self.recipe.cutout)
         with autocast(self.device):
-            logits = self.model(normalise(take(images, batch)))
+            logits = self.network(pixels)
         logits = logits.float()
-        teacher = None if teacher_logits is None else teacher_logits[batch]
+        teacher = None if teacher_logits is None else teacher_logits[share]
         loss = self.loss(logits, teacher, labels)
-        if self.device.type == "cpu":  # on a GPU this would wait; there the epoch's mean is checked
+        # A NaN is noticed at once where that is cheap. On a GPU it would wait for the device, and
+        # one of several processes must not leave alone; there the epoch's mean tells.
+        if self.device.type == "cpu" and not parallel.together():
             self._check_finite(loss.item(), epoch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        parallel.weighted(loss, len(share), len(batch)).backward()
         self.optimizer.step()
         right = (logits.detach().argmax(-1) == labels).sum()
-        return torch.stack([loss.detach().double() * len(batch), right.double()])
+        return torch.stack([loss.detach().double() * len(share), right.double()])
 
     def _set_rate(self, step: int) -> None:
         rate = triangular(step, self.recipe.epochs * self.steps, self.recipe.warmup)
@@ -296,6 +378,7 @@ class _Run:
         state = {
             "identity": self.identity(),
             "model": self.model.state_dict(),
+            "live": self.live,
             "optimizer": self.optimizer.state_dict(),
             "rows": self.history.rows,
         }
@@ -306,13 +389,14 @@ class _Run:
         """Continue from a checkpoint of the very same run."""
         state = read_checkpoint(path)
         mine, theirs = self.identity(), state["identity"]
-        different = [key for key in mine if mine[key] != theirs.get(key)]
+        different = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
         if different:
             raise CheckpointMismatch(
                 f"The checkpoint {path.name} belongs to a run with another "
                 f"{' and '.join(different)}; delete it or choose another file name."
             )
         self.model.load_state_dict(state["model"])
+        self.live = state.get("live")
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = History(list(state["rows"]))
         self.good = _copy(self.model.state_dict())
@@ -329,12 +413,18 @@ def identity(
     """What makes a run this run: a checkpoint, or a saved network, must match all of it."""
     return {
         "network": repr(model),
-        "recipe": asdict(recipe),
+        "recipe": _said(recipe),
         "loss": repr(loss),
         "seed": seed,
         "data": data.fingerprint,
         "teacher": None if soft_targets is None else soft_targets.fingerprint,
     }
+
+
+def _said(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's fields; those that came later only where used, so that older runs stay known."""
+    fields = asdict(recipe)
+    return {name: value for name, value in fields.items() if value or name not in ("ema", "cutout")}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -373,6 +463,16 @@ def evaluate(model: nn.Module, split: Split) -> Metrics:
     return summarise(predict(model, split), split.labels)
 
 
+def score(model: nn.Module, split: Split) -> tuple[float, float]:
+    """Accuracy (fraction) and NLL (nats) of `model` on `split`, as `evaluate` gives them.
+
+    Apart from `evaluate`, because its calibration error needs torchmetrics: seconds to import.
+    """
+    logits, labels = predict(model, split), split.labels.cpu()
+    accuracy = (logits.argmax(-1) == labels).float().mean().item()
+    return accuracy, F.cross_entropy(logits, labels).item()
+
+
 def triangular(step: int, total: int, warmup: float) -> float:
     """The share of the peak learning rate at `step` (0-based) of `total`: up, then down."""
     position = (step + 1) / (total + 1)
@@ -386,21 +486,30 @@ def take(images: Tensor, index: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
 
 
-def native_bfloat16() -> bool:
-    """Whether this machine computes bfloat16 in hardware (else it is slower than float32)."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return any(
-        getattr(torch.cpu, name, lambda: False)()
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
+def erase_squares(pixels: Tensor, side: int) -> None:
+    """Set a random square of each image to zero, the mean colour, in place.
+
+    Args:
+        pixels: float (N, C, H, W), normalised.
+        side: of the square, in pixels. Its centre lies anywhere, so that it may stick out.
+    """
+
+    def inside(length: int) -> Tensor:  # bool (N, length)
+        centre = torch.randint(length, (len(pixels), 1)).to(pixels.device)  # drawn on the CPU
+        offset = torch.arange(length, device=pixels.device) - centre + side // 2
+        return (offset >= 0) & (offset < side)
+
+    rows, columns = inside(pixels.shape[-2]), inside(pixels.shape[-1])
+    pixels.masked_fill_((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), 0.0)
 
 
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 autocast where the processor has it natively, nothing elsewhere."""
-    if native_bfloat16():
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
+def _blend(average: dict[str, Tensor], state: dict[str, Tensor], kept: float) -> None:
+    """average = kept * average + (1 - kept) * state; counters are copied."""
+    for name, value in state.items():
+        if value.is_floating_point():
+            average[name].lerp_(value, 1 - kept)
+        else:
+            average[name].copy_(value)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
@@ -426,10 +535,10 @@ def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @contextlib.contextmanager
-def _seeded(seed: int, epoch: int) -> Iterator[None]:
+def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     """Layers that draw random numbers (dropout) draw the same in a resumed run."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed * 1_000_003 + epoch)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed((seed * 1_000_003 + epoch) * parallel.size() + parallel.rank())
         yield
 
 
@@ -440,6 +549,7 @@ def _bar(total: int, run: _Run, label: str | None, progress: bool) -> Iterator[A
     name = label or getattr(run.model, "name", type(run.model).__name__)
     done = len(run.history.rows) * run.steps
     with tqdm(
-        total=total, initial=done, desc=name, unit="batch", disable=not progress, leave=False
-    ) as bar:
+        total=total, initial=done, desc=name, unit="batch", leave=False,
+        disable=not (progress and parallel.first()),
+    ) as bar:  # fmt: skip
         yield bar

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,99 @@ def test_resuming_is_bit_identical(tmp_path: Path) -> None:
     assert [{k: v for k, v in r.items() if k not in drop} for r in straight.rows] == [
         {k: v for k, v in r.items() if k not in drop} for r in resumed.rows
     ]
+
+
+def test_averaged_weights_are_what_is_measured_and_kept() -> None:
+    """The model handed back is the average; it differs from, and lies near, the live weights."""
+    plain, averaged = TinyNet(), TinyNet()
+    run(plain)
+    history = run(averaged, replace(QUICK, ema=0.9))
+    assert not same(weights(plain), weights(averaged))
+    found = train.evaluate(averaged, tiny_data().val)
+    assert found.accuracy == pytest.approx(history.last["val_accuracy"])
+    assert found.nll == pytest.approx(history.last["val_nll"], rel=1e-5)
+
+
+def test_the_average_is_the_sum_that_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blend by hand what the optimizer left after every fifth step."""
+    recipe = replace(QUICK, ema=0.6, epochs=2)  # nine batches an epoch: updates cross its end
+    model, seen = TinyNet(), []
+    before = weights(model)
+    step = torch.optim.SGD.step
+
+    def noting(self, *args):
+        step(self, *args)
+        seen.append(weights(model))
+
+    monkeypatch.setattr(torch.optim.SGD, "step", noting)
+    run(model, recipe)
+    expected = before["2.weight"]
+    for number, state in enumerate(seen[4::5], start=1):
+        kept = min(0.6, number / (number + 9))
+        expected = kept * expected + (1 - kept) * state["2.weight"]
+    assert len(seen) == 18
+    torch.testing.assert_close(model[2].weight.detach(), expected)
+
+
+def test_averaged_weights_resume_bit_identically(tmp_path: Path) -> None:
+    recipe = replace(QUICK, ema=0.9)
+    whole, halted, fresh = TinyNet(), TinyNet(), TinyNet(77)
+    run(whole, recipe, seed=5)
+    run(halted, recipe, seed=5, checkpoint=tmp_path / "c", on_epoch=lambda row: row["epoch"] == 2)
+    run(fresh, recipe, seed=5, checkpoint=tmp_path / "c")
+    assert same(weights(whole), weights(fresh))
+
+
+def test_ctrl_c_rolls_back_to_the_average() -> None:
+    model, kept = TinyNet(), {}
+    calls = iter(range(1000))
+
+    def loss(student_logits, teacher_logits, labels):
+        if next(calls) == 22:
+            raise KeyboardInterrupt
+        return LabelLoss()(student_logits, teacher_logits, labels)
+
+    run(model, replace(QUICK, ema=0.9), loss=loss, on_epoch=lambda r: kept.update(weights(model)))
+    assert same(kept, weights(model))
+
+
+def test_cutout_erases_one_square_of_each_image() -> None:
+    torch.manual_seed(0)
+    pixels = torch.ones(200, 3, 32, 32)
+    train.erase_squares(pixels, 8)
+    holes = pixels[:, 0] == 0
+    assert torch.equal(pixels == 0, holes.unsqueeze(1).expand_as(pixels)), "all channels alike"
+    areas = holes.sum((1, 2))
+    assert areas.max() == 64 and areas.min() >= 16  # its centre is inside: a quarter at least
+    heights, widths = holes.any(2).sum(1), holes.any(1).sum(1)
+    assert torch.equal(areas, heights * widths), "a rectangle"
+    assert len(areas.unique()) > 3 and not torch.equal(holes[0], holes[1])
+
+
+def test_cutout_changes_training_resumes_and_is_not_for_soft_targets(tmp_path: Path) -> None:
+    recipe = replace(QUICK, cutout=16)
+    plain, whole, halted, fresh = TinyNet(), TinyNet(), TinyNet(), TinyNet(77)
+    run(plain), run(whole, recipe)
+    assert not same(weights(plain), weights(whole))
+    run(halted, recipe, checkpoint=tmp_path / "c", on_epoch=lambda row: row["epoch"] == 2)
+    run(fresh, recipe, checkpoint=tmp_path / "c")
+    assert same(weights(whole), weights(fresh))
+    with pytest.raises(ValueError, match="Cutout and soft targets do not go together"):
+        run(TinyNet(), recipe, soft_targets=SoftTargets(TinyNet(), tiny_data().train))
+
+
+def test_older_runs_keep_their_identity() -> None:
+    """Fields that came later count only where they are used."""
+
+    def said(recipe: Recipe) -> dict[str, object]:
+        return train.identity(TinyNet(), tiny_data(), recipe, LabelLoss(), None, 0)["recipe"]
+
+    assert set(said(QUICK)) == {
+        "epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "warmup", "augment",
+    }  # fmt: skip
+    assert said(replace(QUICK, ema=0.9))["ema"] == 0.9
+    assert said(replace(QUICK, cutout=8))["cutout"] == 8
+    assert said(replace(QUICK, weight_decay=0.0))["weight_decay"] == 0.0
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
@@ -253,9 +347,11 @@ def test_small_sets_and_ragged_batches_train() -> None:
     assert len(history.rows) == 1
 
 
-@pytest.mark.parametrize("bad", [{"epochs": 0}, {"batch_size": 0}, {"warmup": 1.0}])
+@pytest.mark.parametrize(
+    "bad", [{"epochs": 0}, {"batch_size": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"cutout": -1}]
+)
 def test_senseless_recipes_are_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"at least one epoch|share of all steps"):
+    with pytest.raises(ValueError, match=r"at least one epoch|share of all steps|side in pixels"):
         Recipe(**bad)
 
 

@@ -1,0 +1,162 @@
+"""Several processes train one network together.
+
+    torchrun --nproc-per-node 2 -m kdutils train student
+
+`torchrun` starts the processes; inside `joined()` they form a group, and in each `train.fit` takes
+its share of every batch. Without `torchrun` there is one process and all of this does nothing.
+
+What is shared how:
+
+- Every process holds all images and the same weights. Of a global batch, process r of n takes every
+  n-th image from the r-th on: the shares are disjoint and together the whole batch. Gradients are
+  averaged over all images of the global batch by PyTorch's DistributedDataParallel, so a network
+  without batch norm takes the steps that one process would take (up to rounding).
+- Batch norm normalises with the mean and variance of the process's own share. The running ones are
+  those of the first process: it hands them to the others before each step and after each epoch.
+- The processes divide missing soft targets by block number, and each then reads what the others
+  wrote (`soft_targets`). Only the first one writes checkpoints and results, and talks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+Value = TypeVar("Value")
+
+# How long a process waits for another that lives but does not answer: the first may be downloading.
+# One that has died is noticed at once.
+PATIENCE = timedelta(hours=2)
+LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
+
+
+class ProcessLost(RuntimeError):
+    """Another process of this training has died."""
+
+
+def started_by_torchrun() -> bool:
+    """Whether `torchrun` started this process with others beside it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
+
+
+def together() -> bool:
+    """Whether this process is one of a group."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """The number of this process in its group, from 0."""
+    return dist.get_rank() if together() else 0
+
+
+def size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if together() else 1
+
+
+def first() -> bool:
+    """Whether this is the process that writes files and talks."""
+    return rank() == 0
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Be one of the processes that `torchrun` started: gloo on processors, NCCL on GPUs.
+
+    Only the first one prints; errors of all are seen.
+
+    Raises:
+        ProcessLost: another process died.
+    """
+    if not started_by_torchrun():
+        yield
+        return
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    try:
+        with contextlib.ExitStack() as stack:
+            if not first():
+                silence = stack.enter_context(open(os.devnull, "w"))
+                stack.enter_context(contextlib.redirect_stdout(silence))
+            yield
+    except RuntimeError as error:
+        if any(word in str(error) for word in LOST):
+            raise ProcessLost(
+                f"Process {rank() + 1} of {size()} stops, because another one has died (it says "
+                "why, above or below). The last finished epoch is kept: give the same command "
+                "again to go on."
+            ) from error
+        raise
+    dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait until all processes are here."""
+    if together():
+        dist.barrier()
+
+
+@contextlib.contextmanager
+def first_goes_first() -> Iterator[None]:
+    """The first process does the work inside alone, the others after it: downloads, decoding."""
+    if not first():
+        barrier()
+    yield
+    if first():
+        barrier()
+
+
+def agreed(value: Value) -> Value:
+    """What the first process says, in all of them."""
+    if not together():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, device=_device())
+    return box[0]
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum of `values` over all processes."""
+    if together():
+        dist.all_reduce(values)
+    return values
+
+
+def share(batch: Tensor) -> Tensor:
+    """This process's part of a global batch: disjoint parts that together are all of it."""
+    return batch[rank() :: size()]
+
+
+def weighted(loss: Tensor, mine: int, all_: int) -> Tensor:
+    """A share's mean loss, scaled so that the processes' average is the global batch's mean.
+
+    Args:
+        loss: scalar, the mean over this process's `mine` images.
+        all_: images in the global batch.
+    """
+    return loss * (mine * size() / all_) if together() else loss
+
+
+def distributed(model: nn.Module) -> nn.Module:
+    """`model`, or a wrapper whose backward pass averages gradients over the processes."""
+    return nn.parallel.DistributedDataParallel(model) if together() else model
+
+
+def copy_from_first(tensors: Iterable[Tensor]) -> None:
+    """Overwrite `tensors` with the first process's."""
+    if together():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
