@@ -11,6 +11,7 @@ notebooks that are run without a browser sometimes hang on one (nbclient issue 3
 
 from __future__ import annotations
 
+from .distiller import Distiller, distil_it_yourself
 from .explorer import (
     CONFUSED,
     DISAGREE,
@@ -31,11 +32,13 @@ __all__ = [
     "LOWEST",
     "PRESETS",
     "ClassMap",
+    "Distiller",
     "LiveFigure",
     "LossMixer",
     "TemperatureExplorer",
     "class_map",
     "class_tree",
+    "distil_it_yourself",
     "encode_png",
     "entropies",
     "loss_by_class",

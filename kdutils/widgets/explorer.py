@@ -105,7 +105,7 @@ class TemperatureExplorer(LiveFigure):
         self.picker.observe(self._pick, "value")
         self.which.observe(self._turn, "value")
         self._set_picture()
-        self._assemble(scene, moving, [self.picker, self.which], *self._temperature_rows())
+        self._assemble(scene, moving, [self.picker, self.which], self._temperature_row())
 
     @property
     def index(self) -> int:
@@ -157,6 +157,7 @@ class TemperatureExplorer(LiveFigure):
             percent_axis(axes.xaxis)
             self._bands.append(axes.axhspan(-0.5, 0.5, color=BAND, zorder=0))
             self._bars.append(Bars(axes, self.classes, colour, named=column == 1))
+            axes.set_ylim(len(self.classes) + 0.4, -0.5)  # a line of words under the bars
         curves, moving = self._build_entropy(grid[1, 0])
         return [*scene, *curves, *self._bands], [*moving, *(bars.artist for bars in self._bars)]
 
@@ -207,16 +208,22 @@ class TemperatureExplorer(LiveFigure):
         text = self._describe(temperature, softened, entropy)
         if self.student is not None:
             text += "<br>" + self._update_shares(*logits, temperature)
-        note = Word(self._cursor.axes, 0.9 * HIGHEST, 0.25, f"T = {temperature:.2f}", "rm")
-        return [note, *(word for bars in self._bars for word in bars.words)], text
+        notes = [f"entropy {nats:.2f} nats" for nats in entropy]
+        if self.student is not None:
+            notes.append(f"KL {self._kl:.3f} nats")
+        words = [Word(self._cursor.axes, 0.9 * HIGHEST, 0.25, f"T = {temperature:.2f}", "rm")]
+        for bars, note in zip(self._bars, notes, strict=True):
+            words += [*bars.words, Word(bars.axes, bars.gap, len(self.classes) - 0.05, note)]
+        return words, text
 
     def _update_shares(self, teacher: Array, student: Array, temperature: float) -> str:
         parts = loss_by_class(teacher, student, temperature)
         loss = float(parts.sum())
+        self._kl = loss / temperature**2
         share = parts / max(loss, 1e-300)
         self._bars[2].update(share, percents(share))
         return (
-            f"<b>KL(teacher ‖ student)</b> {loss / temperature**2:.4f} nats; times T²: "
+            f"<b>KL(teacher ‖ student)</b> {self._kl:.4f} nats; times T²: "
             f"{loss:.3f}. Share of the loss: {listed(share, self.classes)}."
         )
 

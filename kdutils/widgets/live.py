@@ -16,6 +16,7 @@ from .stage import Array, Stage, Word
 
 LOWEST, HIGHEST = 0.5, 20.0
 PRESETS = (1, 2, 4, 8, 20)
+PROSE = "max-width:62em;line-height:1.45"
 
 
 def temperature_slider(value: float = 1.0) -> controls.FloatLogSlider:
@@ -29,6 +30,20 @@ def temperature_slider(value: float = 1.0) -> controls.FloatLogSlider:
         description="Temperature",
         readout_format=".2f",
         tooltip="Temperature T of the softmax, 0.5 to 20, log scale; arrow keys work",
+        style={"description_width": "6.5em"},
+        layout={"width": "30em", "max_width": "100%"},
+    )
+
+
+def weight_slider(value: float) -> controls.FloatSlider:
+    """Weight of the soft loss, 0 to 1."""
+    return controls.FloatSlider(
+        value=value,
+        min=0,
+        max=1,
+        step=0.05,
+        description="Soft weight",
+        tooltip="0: labels only, 1: teacher only; arrow keys work",
         style={"description_width": "6.5em"},
         layout={"width": "30em", "max_width": "100%"},
     )
@@ -50,10 +65,8 @@ class LiveFigure(controls.VBox):
         self.presets = tuple(self._preset(t) for t in PRESETS)
         self.play = self._sweep()
         # No tooltip: ipywidgets 8.1's image view fails on one, and nothing is drawn at all.
-        self.image = controls.Image(
-            format="png", layout={"max_width": "100%", "align_self": "flex-start"}
-        )
-        self.text = controls.HTML()
+        self.image = controls.Image(format="png", layout={"max_width": "100%"})
+        self.text = controls.HTML(layout={"flex": "1 1 18em"})
         self._busy = False
 
     def still(self) -> Figure:
@@ -72,7 +85,10 @@ class LiveFigure(controls.VBox):
         self._stage = Stage(self.figure, scene, moving)
         wrap = controls.Layout(flex_flow="row wrap", align_items="center")
         boxes = [controls.HBox(list(row), layout=wrap) for row in rows]
-        self.children = (*boxes, self.image, self.text)
+        # The words stand beside the picture where there is room, on a projector; else below it.
+        top = controls.Layout(flex_flow="row wrap", align_items="flex-start")
+        shown = controls.HBox([self.image, self.text], layout=top)
+        self.children = (*boxes, controls.HTML(hidden(self.alt)), shown)
         self.temperature.observe(self.refresh, "value")
         self.refresh()
 
@@ -81,7 +97,7 @@ class LiveFigure(controls.VBox):
         if not self._busy:
             words, alternative = self._update()
             self.image.value = self._stage.png(words)
-            self.text.value = f"<div role='status' style='max-width:62em'>{alternative}</div>"
+            self.text.value = f"<div role='status' style='{PROSE}'>{alternative}</div>"
 
     def _preset(self, temperature: float) -> controls.Button:
         button = controls.Button(
@@ -109,8 +125,14 @@ class LiveFigure(controls.VBox):
         play.observe(move, "value")
         return play
 
-    def _temperature_rows(self) -> tuple[list[controls.Widget], list[controls.Widget]]:
-        return [self.temperature, self.play], list(self.presets)
+    def _temperature_row(self) -> list[controls.Widget]:
+        return [self.temperature, self.play, *self.presets]
+
+
+def hidden(words: str) -> str:
+    """Words for a screen reader only: what the picture below shows."""
+    style = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)"
+    return f"<p style='{style}'>Picture: {html.escape(words)}</p>"
 
 
 def check_rows(**arrays: Array | None) -> None:

@@ -24,7 +24,7 @@ from ..figures import (
     styled,
     temperature_axis,
 )
-from .live import HIGHEST, LOWEST, LiveFigure, check_classes
+from .live import HIGHEST, LOWEST, LiveFigure, check_classes, weight_slider
 from .stage import Array, Bars, Word
 
 
@@ -57,16 +57,7 @@ class LossMixer(LiveFigure):
             raise ValueError(f"Label {label} is not one of the {len(classes)} classes.")
         self.label, self.classes, self.data_name = int(label), tuple(classes), data_name
         self.temperature.value = 4.0
-        self.soft_weight = controls.FloatSlider(
-            value=0.9,
-            min=0,
-            max=1,
-            step=0.05,
-            description="Soft weight",
-            tooltip="0: labels only, 1: teacher only; arrow keys work",
-            style={"description_width": "6.5em"},
-            layout={"width": "30em", "max_width": "100%"},
-        )
+        self.soft_weight = weight_slider(0.9)
         self.keep_t2 = controls.Checkbox(
             value=True, description="multiply the soft loss by T²", indent=False
         )
@@ -74,8 +65,8 @@ class LossMixer(LiveFigure):
         self.soft_weight.observe(self._reweigh, "value")
         self.keep_t2.observe(self.refresh, "value")
         self._set_weight()
-        first, second = self._temperature_rows()
-        self._assemble(scene, moving, first, [self.soft_weight, self.keep_t2], second)
+        rows = self._temperature_row(), [self.soft_weight, self.keep_t2]
+        self._assemble(scene, moving, *rows)
 
     def _soft(self, temperature: float, keep_t2: bool) -> Array:
         """Minus the gradient of (T^2) KL(p_T ‖ q_T) on the student's logits: (T^2) (p - q) / T."""

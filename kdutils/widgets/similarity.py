@@ -81,7 +81,7 @@ class ClassMap(LiveFigure):
                 f"({len(classes)}, {len(classes)}), one row and column for each class."
             )
         self.temperature.value = 4.0
-        self._assemble([], self._build(), *self._temperature_rows())
+        self._assemble([], self._build(), self._temperature_row())
 
     @property
     def similarity(self) -> Array:
@@ -90,10 +90,11 @@ class ClassMap(LiveFigure):
 
     def _build(self) -> list[Artist]:
         rows = 1 if self.truth is None else 2
-        self.figure = new_figure(7.6, 0.6 + 3.25 * rows, "Which classes look alike", self.data_name)
+        self.figure = new_figure(7.6, 1.4 + 2.15 * rows, "Which classes look alike", self.data_name)
         panels = self.figure.subplots(rows, 2, squeeze=False, width_ratios=(1.25, 1))
         self._mesh = similarity_mesh(panels[0, 0], self.similarity, self.classes)
-        panels[0, 0].set_title("the teacher's view")
+        panels[0, 0].set_title("the teacher")
+        panels[0, 0].tick_params(labelbottom=rows == 1)  # the truth below has the same columns
         self._tree = Tree(panels[0, 1], self.classes, "its family tree")
         bar = self.figure.colorbar(self._mesh, ax=panels[:, 0], shrink=0.8, aspect=30, pad=0.02)
         bar.set_label("similarity, 0 to 1")

@@ -61,10 +61,14 @@ class Stage:
             artist.set_animated(True)
         for artist in self.moving:
             artist.set_in_layout(False)  # the axes must not depend on where a dot is
-        self.canvas.draw()
-        figure.set_layout_engine("none")  # the layout holds from here on
-        self.background = self.canvas.copy_from_bbox(figure.bbox)
         self.font = ImageFont.truetype(findfont("DejaVu Sans"), 8 * figure.dpi / 72)
+        self.set_background()
+        figure.set_layout_engine("none")  # the layout holds from here on
+
+    def set_background(self) -> None:
+        """Draw the axes anew: needed once, and when their limits change."""
+        self.canvas.draw()
+        self.background = self.canvas.copy_from_bbox(self.figure.bbox)
         self.set_scene()
 
     def set_scene(self) -> None:
