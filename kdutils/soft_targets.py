@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import parallel
 from .files import atomic_path
 from .views import BLOCK, IDENTITY_VIEW, N_VIEWS, apply_view, block_slices, normalise
 
@@ -89,6 +90,11 @@ class SoftTargets:
         views = [IDENTITY_VIEW] * len(self._slices) if views is None else views
         if len(views) != len(self._slices):
             raise ValueError(f"{len(views)} views were given for {len(self._slices)} blocks.")
+        if self.folder is not None:  # processes that train together divide the work
+            for number, view in enumerate(views):
+                if number % parallel.size() == parallel.rank():
+                    self.block(number, view)
+            parallel.barrier()
         return torch.cat([self.block(number, view) for number, view in enumerate(views)])
 
     def missing(self, views: list[int] | None) -> int:

@@ -62,6 +62,12 @@ def before_the_record() -> None:
     kdutils.files.atomic_path = path
 
 
+def one_of_two() -> None:
+    """In an epoch, but only the second of two processes."""
+    if os.environ["RANK"] == "1":
+        in_an_epoch()
+
+
 def never() -> None:
     pass
 

@@ -10,10 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pictures import draw
 from safetensors.torch import load_file
 
 from kdutils import artifacts, train
@@ -24,23 +23,11 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
-def pictures(own_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of 230 little pictures in ten colours: an epoch is two batches."""
-    folder = own_folders / "pictures"
-    random = np.random.default_rng(0)
-    for part, each in (("train", 20), ("test", 3)):
-        for label in range(10):
-            place = folder / part / f"colour{label}"
-            place.mkdir(parents=True)
-            for number in range(each):
-                pixels = random.integers(0, 60, (32, 32, 3)) + 19 * np.array(
-                    [label, 9 - label, label * 3 % 10]
-                )
-                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number:02d}.png")
+def pictures(own_folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = draw(own_folders / "pictures")
     monkeypatch.setenv("KDUTILS_DATA", str(folder))
     monkeypatch.setenv("KDUTILS_PROFILE", "class")  # smoke would cut 500 images for validation
     monkeypatch.setenv("XDG_CACHE_HOME", str(own_folders / "cache"))  # of other processes
-    return folder
 
 
 def program(*args: object) -> subprocess.CompletedProcess[str]:
