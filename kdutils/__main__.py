@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from .commands import Stop, Subparsers, data, notebooks, numbers, run, train
+from .commands import Stop, Subparsers, data, notebooks, numbers, run, suspects, train
 
 COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     run.add,
@@ -18,6 +18,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     notebooks.add,
     notebooks.add_readme,
     numbers.add,
+    suspects.add,
 )
 
 

@@ -33,6 +33,7 @@ from .artifacts import ArtifactError
 from .files import atomic_path
 from .losses import LabelLoss, Loss
 from .metrics import PairedDifference, paired_interval
+from .settings import settings
 from .soft_targets import SoftTargets
 from .train import Recipe, Row, TeacherLogits, TrainingDiverged, autocast, evaluate, fit
 from .views import epoch_images, normalise
@@ -42,7 +43,10 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 COMMAND = "python -m kdutils suspects"
-GOOD_ENOUGH = 0.83  # validation accuracy at which the teacher of the story stops, as in its table
+
+
+# The course's long training of its teacher, of which the story needs the beginning.
+PATIENT_TEACHER = Recipe(epochs=32, batch_size=256, learning_rate=0.3, cutout=8)
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,8 @@ class Plan:
     val_images: int = 1_000  # looked at after each epoch
     batch_size: int = 64
     learning_rate: float = 0.1
-    teacher_epochs: int = 32  # the length that the teacher's learning rate is planned for
-    polish_images: int = 10_240  # the two teachers that are trained on see these once, with and
-    # without label smoothing
+    teacher_epochs: int = 4  # of the course's long training: then the teacher is stopped
+    cool_images: int = 10_240  # and sees these once, while its learning rate falls to zero
     fixation_epochs: int = 8  # of the over-fitted teacher
     weak_epochs: int = 2  # of the weak teacher
 
@@ -69,7 +72,7 @@ class Plan:
 
 
 TINY = Plan(
-    512, 1, 200, teacher_epochs=1, polish_images=512, fixation_epochs=1, weak_epochs=1
+    512, 1, 200, teacher_epochs=1, cool_images=512, fixation_epochs=1, weak_epochs=1
 )  # to see that it runs
 
 
@@ -221,7 +224,8 @@ class Arm:
         wrap: what happens to the soft targets on their way to the student.
         after_epoch: called with the student after each epoch.
         share: of the plan's epochs.
-        against: the arm that it is compared with.
+        against: the arm that does it right.
+        baseline: the arm that learns from labels alone, for as long.
     """
 
     name: str
@@ -233,6 +237,7 @@ class Arm:
     after_epoch: Callable[[nn.Module, Row], None] | None = None
     share: float = 1.0
     against: str = "distilled"
+    baseline: str = "labels"
 
     def epochs(self, plan: Plan) -> int:
         return max(1, round(self.share * plan.epochs))
@@ -309,7 +314,7 @@ ARMS: tuple[Arm, ...] = (
         "too few epochs",
         "Correct, but for a third of the epochs; against labels only for as long.",
         share=1 / 3,
-        against="labels_short",
+        baseline="labels_short",
     ),
     Arm(
         "train_mode",
@@ -324,19 +329,18 @@ ARMS: tuple[Arm, ...] = (
         teacher="overfitted",
     ),
     Arm(
-        "polished_hot",
-        "a teacher at T = 20",
-        "The control of the next one: a teacher polished without smoothing.",
+        "hot",
+        "the usual teacher at T = 20",
+        "Correct, but hot: the control of the next one.",
         HOT,
-        "polished",
     ),
     Arm(
         "smoothed_hot",
         "label-smoothed teacher at T = 20",
-        "A teacher polished with label smoothing 0.2; against the same without.",
+        "A teacher that ended its training with label smoothing 0.2; against the same without.",
         HOT,
         "smoothed",
-        against="polished_hot",
+        against="hot",
     ),
     Arm(
         "strong",
@@ -386,10 +390,10 @@ class Lab:
     def teacher(self, name: str) -> nn.Module:
         """A teacher, from disk or trained now, in eval mode.
 
-        "good": the teacher of the course, stopped when it has `GOOD_ENOUGH` on validation.
-        "weak": the student's own network after few epochs. "overfitted": trained on the student's
-        images alone, unaugmented. "polished" and "smoothed": the good one, trained on with a
-        falling rate, without and with label smoothing. "strong": what notebook 02 gives.
+        "raw": the teacher of the course, stopped early. "good": that one, after a short while
+        with a falling learning rate; "smoothed": the same with label smoothing. "weak": the
+        student's own network after few epochs. "overfitted": trained on the student's images
+        alone, unaugmented. "strong": what notebook 02 gives.
         """
         if name == "strong":
             return series.teacher(self.data, progress=False).model
@@ -403,15 +407,21 @@ class Lab:
         facts = {"data": self.data.fingerprint, "data_name": self.data.name, "rows": rows}
         artifacts.save_model(model, self.folder / "teachers" / f"{name}.safetensors", facts)
 
-    def _train_good(self) -> tuple[nn.Module, list[Row]]:
-        known = series.PATIENT["teacher"]
-        recipe = known if not self.data.is_synthetic else series.RECIPES["teacher", True]
+    def _train_raw(self) -> tuple[nn.Module, list[Row]]:
+        known = series.RECIPES["teacher", True] if self.data.is_synthetic else PATIENT_TEACHER
+        last = min(self.plan.teacher_epochs, known.epochs)
+        return self._train("teacher", self.data, known, stop=lambda row: row["epoch"] >= last)
+
+    def _train_good(self, smoothing: float = 0.0) -> tuple[nn.Module, list[Row]]:
+        images = self.data.train.subset(min(self.plan.cool_images, len(self.data.train)), seed=1)
         return self._train(
-            "teacher",
-            self.data,
-            replace(recipe, epochs=self.plan.teacher_epochs),
-            stop=lambda row: row["val_accuracy"] >= GOOD_ENOUGH,
-        )
+            "teacher", replace(self.data, train=images),
+            Recipe(epochs=1, batch_size=256, learning_rate=0.1),
+            start=self.teacher("raw"), loss=LabelLoss(smoothing),
+        )  # fmt: skip
+
+    def _train_smoothed(self) -> tuple[nn.Module, list[Row]]:
+        return self._train_good(0.2)
 
     def _train_weak(self) -> tuple[nn.Module, list[Row]]:
         recipe = replace(self.plan.recipe, epochs=self.plan.weak_epochs)
@@ -423,17 +433,6 @@ class Lab:
             weight_decay=0.0, batch_size=128, learning_rate=0.1,
         )  # fmt: skip
         return self._train("teacher", self.part, recipe, seed=1)
-
-    def _train_polished(self, smoothing: float = 0.0) -> tuple[nn.Module, list[Row]]:
-        recipe = replace(series.RECIPES["teacher", False], epochs=1, learning_rate=0.1)
-        images = self.data.train.subset(min(self.plan.polish_images, len(self.data.train)), seed=1)
-        part = replace(self.data, train=images)
-        return self._train(
-            "teacher", part, recipe, start=self.teacher("good"), loss=LabelLoss(smoothing)
-        )
-
-    def _train_smoothed(self) -> tuple[nn.Module, list[Row]]:
-        return self._train_polished(0.2)
 
     def _train(
         self,
@@ -562,6 +561,14 @@ class Lab:
         }
 
 
+def laboratory(data: ImageData, plan: Plan | None = None, folder: Path | None = None) -> Lab:
+    """The `Lab` of these images and this plan, in the results folder unless `folder` says else."""
+    plan = plan or Plan()
+    name = f"{plan.train_images}x{plan.epochs}"
+    place = settings().results / "suspects" / f"{artifacts.slug(data.name)}-{name}"
+    return Lab(data, plan, folder or place)
+
+
 def _percent(fraction: float) -> float:
     return round(100 * fraction, 2)
 
@@ -616,16 +623,22 @@ def _best_on_test(record: Record) -> dict[int, float]:
 class Effect:
     """What one suspect does, in points of test accuracy.
 
-    `cost` is against the arm that does it right; `gain` against labels only for as long: what the
-    person who has the bug would see.
+    Attributes:
+        accuracy: mean, per cent.
+        gain: over labels only, for as long: what the person who has the bug would see.
+        cost: that gain minus the gain of the arm that does it right. Both have the same baseline,
+            unless the number of epochs is the suspect; then it is a difference of differences.
+        gains, costs: the same for single seeds.
     """
 
     name: str
     title: str
     story: str
-    accuracy: float  # mean, per cent
-    cost: PairedDifference
+    accuracy: float
     gain: PairedDifference
+    cost: PairedDifference
+    gains: tuple[float, ...]  # of single seeds
+    costs: tuple[float, ...]
 
     @property
     def verdict(self) -> str:
@@ -634,32 +647,52 @@ class Effect:
             return "guilty: worse than labels only"
         if self.cost.verdict == "lower":
             return "guilty: costs points"
-        return "no difference" if self.cost.verdict == "no difference" else "helps"
+        return "no difference" if self.cost.verdict == "no difference" else "looks better"
 
 
-def effects(record: Record, least: int = 2) -> list[Effect]:
-    """One effect for each suspect that has `least` paired seeds or more, in the order of `ARMS`."""
+CONTROLS = ("labels", "distilled", "weak_labels", "labels_short", "hot")  # no suspects
+BEST_ON_TEST = Arm(  # no run of its own: it reads the curve of the correct one
+    "best_on_test",
+    "best epoch picked on test",
+    "Correct, but reported at the epoch that was best on test.",
+)
+
+
+def effects(record: Record) -> list[Effect]:
+    """One effect for each suspect with two paired seeds or more, in the order of `ARMS`."""
     known = {each.name: accuracies(record, each.name) for each in ARMS}
-    known[BEST_ON_TEST] = _best_on_test(record)
-    controls = {"labels", "distilled", "labels_short", "polished_hot", "weak_labels"}
-    suspects = [(a.name, a.title, a.story, a.against) for a in ARMS if a.name not in controls]
-    suspects.append(
-        (
-            BEST_ON_TEST,
-            "best epoch picked on test",
-            "Correct, but reported at the epoch that was best on test.",
-            "distilled",
-        )  # fmt: skip
-    )
+    correct = [run for run in record["runs"] if run["arm"] == "distilled"]
+    known[BEST_ON_TEST.name] = {run["seed"]: max(run["test_curve"]) for run in correct}
+
+    def gain(each: Arm) -> dict[int, float]:
+        return _minus(known[each.name], known[each.baseline])
+
     found = []
-    for name, title, story, against in suspects:
-        baseline = "labels_short" if against == "labels_short" else "labels"
-        cost = _paired(known[name], known[against], least)
-        gain = _paired(known[name], known[baseline], least)
-        if cost is not None and gain is not None:
-            mean = sum(known[name].values()) / len(known[name])
-            found.append(Effect(name, title, story, mean, cost, gain))
+    for each in (*ARMS, BEST_ON_TEST):
+        cost = _minus(gain(each), gain(arm(each.against)))
+        if each.name in CONTROLS or len(cost) < 2:
+            continue
+        mean = sum(known[each.name].values()) / len(known[each.name])
+        pair = {seed: gain(each)[seed] for seed in cost}, cost
+        found.append(
+            Effect(
+                each.name,
+                each.title,
+                each.story,
+                mean,
+                *(_interval(part) for part in pair),
+                *(tuple(part.values()) for part in pair),
+            )  # fmt: skip
+        )
     return found
+
+
+def _minus(a: dict[int, float], b: dict[int, float]) -> dict[int, float]:
+    return {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
+
+
+def _interval(differences: dict[int, float]) -> PairedDifference:
+    return paired_interval(list(differences.values()), [0.0] * len(differences))
 
 
 def compare(record: Record, name: str, other: str) -> PairedDifference:
@@ -668,17 +701,36 @@ def compare(record: Record, name: str, other: str) -> PairedDifference:
     Raises:
         ArtifactError: fewer than two seeds in common.
     """
-    difference = _paired(accuracies(record, name), accuracies(record, other), 2)
-    if difference is None:
+    differences = _minus(accuracies(record, name), accuracies(record, other))
+    if len(differences) < 2:
         raise ArtifactError(f"{name} and {other} have fewer than two seeds in common.")
-    return difference
+    return _interval(differences)
 
 
-def _paired(a: dict[int, float], b: dict[int, float], least: int) -> PairedDifference | None:
-    seeds = sorted(a.keys() & b.keys())
-    if len(seeds) < least:
-        return None
-    return paired_interval([a[seed] for seed in seeds], [b[seed] for seed in seeds])
+def table(record: Record) -> str:
+    """Arms, accuracies and effects as a Markdown table."""
+    found = {effect.name: effect for effect in effects(record)}
+    lines = ["| arm | test accuracy | against doing it right | against labels only | verdict |",
+             "|---|---:|---:|---:|---|"]  # fmt: skip
+    for each in ARMS:
+        values = list(accuracies(record, each.name).values())
+        if not values:
+            continue
+        effect = found.get(each.name)
+        cells = [each.title, artifacts.spread(values)]
+        cells += (
+            [_cell(effect.cost), _cell(effect.gain), effect.verdict] if effect else ["", "", ""]
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    if BEST_ON_TEST.name in found:
+        effect = found[BEST_ON_TEST.name]
+        cells = [effect.title, "", _cell(effect.cost), _cell(effect.gain), effect.verdict]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(difference: PairedDifference) -> str:
+    return f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
 
 
 # --- seed noise -----------------------------------------------------------------------------------
