@@ -8,6 +8,20 @@ from pathlib import Path
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-browser",
+        action="store_true",
+        help="fail, instead of skipping, where there is no Chromium for the browser tests",
+    )
+    parser.addoption(
+        "--screenshots", metavar="FOLDER", help="where the browser tests put their pictures"
+    )
+    parser.addoption(
+        "--pictured-data", default="shapes", help="KDUTILS_DATA of what the browser tests open"
+    )
+
+
 @pytest.fixture(autouse=True)
 def smoke_on_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test sees the `smoke` profile and `shapes`, whatever the shell of the developer says."""

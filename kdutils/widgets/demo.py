@@ -74,7 +74,7 @@ def demo() -> Demo:
         DemoError: the shipped logits do not fit the drawn shapes.
     """
     data, why = _photographs()
-    return _shapes(why) if data is None else _cifar(data)
+    return shapes(why) if data is None else _cifar(data)
 
 
 def _photographs() -> tuple[ImageData | None, str]:
@@ -145,7 +145,8 @@ class ShippedTargets:
         raise DemoError(f"The shipped soft targets are for the first {len(self.logits)} epochs.")
 
 
-def _shapes(why: str) -> Demo:
+def shapes(why: str = "") -> Demo:
+    """The embedded set with the shipped logits; `why` goes into `.note`."""
     data = data_module.load("shapes")
     shown, part = data.val.subset(SHOWN), replace(data, train=data.train.subset(TRAINED_ON))
     arrays, about = _read(FILE)
@@ -157,7 +158,7 @@ def _shapes(why: str) -> Demo:
         shown.images, shown.labels,
         torch.from_numpy(arrays["teacher"]).float(), torch.from_numpy(arrays["student"]).float(),
         data.classes, data.name,
-        f"The drawn shapes that come with the package, {why}. A teacher of "
+        f"The drawn shapes that come with the package{why and f', {why}'}. A teacher of "
         f"{100 * taught['val_accuracy']:.1f} % and a student of "
         f"{100 * about['student']['val_accuracy']:.1f} % validation accuracy look at {SHOWN} of "
         "them.",

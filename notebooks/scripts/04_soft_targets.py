@@ -39,6 +39,7 @@ import torch
 import kdutils
 from kdutils import losses, metrics, models, plots, series, train, widgets
 from kdutils.plots import show
+from kdutils.widgets import demo
 
 kdutils.settings()
 
@@ -116,13 +117,17 @@ show(figure, "One image and the teacher's probabilities for it at T = 1, 4 and 2
 # %% [markdown]
 # ## 2 · Drag it yourself
 #
-# The slider below holds real teacher outputs. Drag the temperature, or press a preset. Choose "most
-# confused" to meet the images that the teacher found hardest. Watch three things: the bars, the
-# entropy, and the names of the runners-up.
+# The slider below holds real outputs: the teacher's, and those of the student that notebook 03
+# trained on labels. Drag the temperature, press a preset, or press play. Choose "most confused" to
+# meet the images that the teacher found hardest, or "teacher and student disagree". Watch the bars,
+# the entropy, and the last column: which classes the student would have to learn about from this
+# image, if it were taught by these soft targets.
 
 # %%
+student = series.baseline(data)
+student_logits = train.predict(student.model, data.val)
 explorer = widgets.temperature_explorer(
-    data.val.images, labels, logits, classes, data_name=data.name
+    data.val.images, labels, logits, classes, student_logits, data_name=data.name
 )
 explorer
 
@@ -132,7 +137,7 @@ explorer
 
 # %%
 show(explorer.still(), "Three stills of the temperature slider: the same image at a low, a middle "
-     "and a high temperature.")  # fmt: skip
+     "and a high temperature; the student's bars stand under the teacher's.")  # fmt: skip
 
 # %% [markdown]
 # ## 3 · Dark knowledge
@@ -260,6 +265,22 @@ class_map
 # %%
 show(class_map.still((0.5, 2, 8)), "The class map at T = 0.5, 2 and 8, in between the "
      "temperatures above: the warmer, the fuller and the more even.")  # fmt: skip
+
+# %% [markdown]
+# Does the teacher get the family right? For photographs nobody knows the true likeness of a cat
+# and a dog. For the drawn shapes we do: they were generated from it. So here is the same figure
+# for the shapes, with a teacher whose answers come with the course, beside the truth.
+
+# %%
+drawn = demo.shapes()
+true_map = widgets.class_map(
+    drawn.teacher_logits, drawn.labels, drawn.classes, truth=drawn.truth, data_name=drawn.name
+)
+true_map
+
+# %%
+show(true_map.still((1, 4, 20)), "The class map of the drawn shapes at T = 1, 4 and 20, and on the "
+     "right the likeness that they were generated from.")  # fmt: skip
 
 # %%
 # Self-check

@@ -42,7 +42,7 @@ import kdutils
 from kdutils import artifacts, losses, metrics, models, plots, series, train, views
 from kdutils.plots import show
 from kdutils.soft_targets import SoftTargets
-from kdutils.widgets import loss_mixer
+from kdutils.widgets import distil_it_yourself, loss_mixer
 
 kdutils.settings()
 
@@ -320,6 +320,39 @@ best = 100 * result.accuracy.max().item()
 assert best >= 100 * result.accuracy.mean().item(), "the best cell is at least the average"
 assert ((result.accuracy >= 0) & (result.accuracy <= 1)).all(), "accuracies are fractions"
 print(f"Right: {grid[0]} temperatures x {grid[1]} weights, none of them seen by a test image.")
+
+# %% [markdown]
+# ### Distil it yourself
+#
+# Now you. Choose a temperature, a weight and a number of epochs, and press *train*. The curve grows
+# next to that of the student on labels only, which had the same first weights, batches and views.
+# For as many epochs as in the sweep the teacher has been asked already, so a run takes seconds; for
+# more, it is asked first. *Cancel* stops a run within a batch, and the notebook stays usable
+# meanwhile: the training has a thread of its own. The table keeps all your runs.
+#
+# **Before you run this:** which setting will you try first, and what would convince you that it is
+# better and not just lucky?
+
+# %%
+part = series.sweep_data(data)
+recorded = {len(run.history.rows): run.history for run in [controls["labels only"]]}
+lesson = distil_it_yourself(
+    part, series.soft_targets(teacher, part), recorded, 2 * series.budget(data).sweep_epochs
+)
+lesson
+
+# %%
+run = lesson.train(wait=True)  # as if the button had been pressed
+show(lesson.still(), "Learning curves: the recorded student on labels only, and a first run at the "
+     "house setting, distilled in this notebook.")  # fmt: skip
+print(f"run {run.number}: {run.state} after {len(run.rows)} epochs")
+
+# %%
+# Self-check
+assert run.state == "finished" and not lesson.busy, "the run must have come to its end"
+expected = controls["distilled"].history.last["val_accuracy"]
+assert abs(run.accuracy - expected) < 0.05, "the same setting must give about the same student"
+print(f"Right: {run.accuracy:.1%} here, {expected:.1%} in section 4: the same student.")
 
 # %% [markdown]
 # ## 6 · Which classes changed?
