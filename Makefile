@@ -5,7 +5,7 @@ PYTHON ?=
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
-EXTRAS := notebooks,test
+EXTRAS := notebooks,assignment,test
 PIP    := $(PY) -m pip --disable-pip-version-check -qq
 CELL_TIMEOUT := 900
 
@@ -14,12 +14,12 @@ NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 REMOVE_VENV := rm -rf $(VENV).old; [ ! -e $(VENV) ] || mv $(VENV) $(VENV).old; rm -rf $(VENV).old
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab setup clean FORCE
+.PHONY: help run test lab assignment grade setup clean FORCE
 
 help: ## show this list
 	@echo "Knowledge distillation, hands on. Each command sets up .venv first (about 2 minutes, once):"
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{c = $$2; $$1 = $$2 = ""; printf "  make %-8s%s\n", c, $$0}'
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{c = $$2; $$1 = $$2 = ""; printf "  make %-11s%s\n", c, $$0}'
 
 run: $(READY) ## run the whole series without a browser, print the results table
 	@$(PY) -m kdutils run
@@ -31,6 +31,13 @@ test: $(READY) ## run the unit tests, and every notebook in the smoke profile
 
 lab: $(READY) ## open JupyterLab on the first notebook
 	@$(PY) -m jupyter lab notebooks/01_data.ipynb
+
+assignment: $(READY) ## write what students get: without solutions and hidden tests
+	@$(PY) -m kdutils.grading assignment
+
+grade: $(READY) ## grade the submissions in DIR=folder (TIMEOUT=seconds a cell, AGAIN=1: all anew)
+	@[ -n "$(DIR)" ] || { echo 'Say which folder: make grade DIR=submissions' >&2; exit 2; }
+	@$(PY) -m kdutils.grading grade "$(DIR)" $(if $(TIMEOUT),--timeout "$(TIMEOUT)") $(if $(AGAIN),--again)
 
 setup: $(READY) ## only set up .venv
 

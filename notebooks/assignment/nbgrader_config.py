@@ -1,0 +1,50 @@
+"""nbgrader's settings for this course. JupyterHub's formgrader reads this file too."""
+
+import os
+
+from nbgrader.preprocessors import (
+    AssignLatePenalties,
+    CheckCellMetadata,
+    ClearHiddenTests,
+    ClearOutput,
+    DeduplicateIds,
+    GetGrades,
+    IgnorePattern,
+    LimitOutput,
+    OverwriteCells,
+    OverwriteKernelspec,
+    SaveAutoGrades,
+)
+from nbconvert.preprocessors import ClearMetadataPreprocessor, CSSHTMLHeaderPreprocessor
+
+from kdutils.grading_nbgrader import ExecuteTasks, RestoreCells
+
+c = get_config()  # noqa: F821  (nbgrader defines it)
+
+c.CourseDirectory.course_id = "distillation"
+
+# Seconds that one cell may take: `make grade DIR=... TIMEOUT=60`, or change it here. The longest
+# cell trains a tiny network twice, which takes some seconds.
+c.ExecuteTasks.timeout = int(os.environ.get("KDUTILS_GRADE_TIMEOUT", "120"))
+
+# nbgrader's own steps, except for two of ours: a deleted cell is put back, and a cell that hangs or
+# kills its kernel fails alone.
+c.Autograde.sanitize_preprocessors = [
+    ClearOutput,
+    RestoreCells,
+    DeduplicateIds,
+    OverwriteKernelspec,
+    OverwriteCells,
+    CheckCellMetadata,
+]
+c.Autograde.autograde_preprocessors = [
+    ExecuteTasks,
+    IgnorePattern,
+    ClearMetadataPreprocessor,
+    LimitOutput,
+    SaveAutoGrades,
+    AssignLatePenalties,
+    CheckCellMetadata,
+]
+# Feedback without the hidden tests, so that they serve next year's class as well.
+c.GenerateFeedback.preprocessors = [GetGrades, ClearHiddenTests, CSSHTMLHeaderPreprocessor]
