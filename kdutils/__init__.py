@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "artifacts",
+    "checks",
     "data",
     "losses",
     "metrics",
@@ -28,10 +29,13 @@ _MODULES = (
     "notebooks",
     "numbers",
     "plots",
+    "report",
     "series",
     "shapes",
     "shipped",
     "soft_targets",
+    "suspect_plots",
+    "suspects",
     "textbook",
     "timing",
     "train",

@@ -729,6 +729,16 @@ def table(record: Record) -> str:
     return "\n".join(lines)
 
 
+def verdict_table(found: Sequence[Effect]) -> str:
+    """Suspects and verdicts as a Markdown table, the worst first."""
+    lines = ["| suspect | what is wrong | it costs, points | its owner sees, points | verdict |",
+             "|---|---|---:|---:|---|"]  # fmt: skip
+    for effect in sorted(found, key=lambda effect: effect.cost.mean):
+        cells = effect.title, effect.story, _cell(effect.cost), _cell(effect.gain), effect.verdict
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _cell(difference: PairedDifference) -> str:
     return f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
 
