@@ -14,7 +14,7 @@ NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 REMOVE_VENV := rm -rf $(VENV).old; [ ! -e $(VENV) ] || mv $(VENV) $(VENV).old; rm -rf $(VENV).old
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab assignment grade setup clean FORCE
+.PHONY: help run test lab app picture assignment grade setup clean FORCE
 
 help: ## show this list
 	@echo "Knowledge distillation, hands on. Each command sets up .venv first (about 2 minutes, once):"
@@ -27,10 +27,19 @@ run: $(READY) ## run the whole series without a browser, print the results table
 test: $(READY) ## run the unit tests, and every notebook in the smoke profile
 	@echo "Running the tests, and every notebook on the drawn shapes in the smoke profile (some minutes) ..."
 	@KDUTILS_PROFILE=smoke KDUTILS_DATA=shapes $(PY) -m pytest --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout=$(CELL_TIMEOUT) tests $(wildcard notebooks/[0-9][0-9]_*.ipynb)
+	  --nbval-cell-timeout=$(CELL_TIMEOUT) $(TEST_ARGS) tests $(wildcard notebooks/[0-9][0-9]_*.ipynb)
 
 lab: $(READY) ## open JupyterLab on the first notebook
 	@$(PY) -m jupyter lab notebooks/01_data.ipynb
+
+app: $(READY) ## serve the interactive figures as a page without code, print its address
+	@echo "Starting the page; its address follows. Ctrl-C ends it."
+	@$(PY) -m voila notebooks/app/app.ipynb $(APP_ARGS)
+
+picture: $(READY) ## take the README's picture anew, in a browser (DATA=folder of real images)
+	@$(PY) -m pytest -q tests/test_browser.py -k notebook_04 --require-browser \
+	  --screenshots $(VENV)/pictures $(if $(DATA),--pictured-data "$(DATA)")
+	@cp $(VENV)/pictures/temperature_slider.png notebooks/figures/temperature_slider.png
 
 assignment: $(READY) ## write what students get: without solutions and hidden tests
 	@$(PY) -m kdutils.grading assignment
