@@ -9,15 +9,16 @@ import pytest
 import torch
 from small import TinyNet, split
 
-from kdutils import soft_targets, views
+from kdutils import precision, soft_targets, views
+from kdutils.precision import autocast
 from kdutils.soft_targets import MisalignedTargets, SoftTargets, fingerprint
 
 IMAGES = split(1500, 0)  # two blocks: 1024 and 476
 
 
 def live(teacher: torch.nn.Module, view: int) -> torch.Tensor:
-    with torch.no_grad():
-        return teacher.eval()(views.normalise(views.apply_view(IMAGES.images, view)))
+    with torch.no_grad(), autocast(torch.device("cpu")):
+        return teacher.eval()(views.normalise(views.apply_view(IMAGES.images, view))).float()
 
 
 def test_values_are_what_the_teacher_says_about_each_view() -> None:
@@ -76,6 +77,20 @@ def test_a_changed_teacher_or_other_images_never_meet_a_stale_cache(tmp_path: Pa
         assert fresh.missing(None) == 2
 
 
+def test_another_precision_is_another_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bfloat16 rounds otherwise than float32: the two never mix."""
+    monkeypatch.setattr(precision, "native_bfloat16", lambda: False)
+    exact = SoftTargets(TinyNet(), IMAGES, tmp_path)
+    values = exact.clean()
+    assert exact.fingerprint.endswith("-float32")
+    monkeypatch.setattr(precision, "native_bfloat16", lambda: True)
+    rounded = SoftTargets(TinyNet(), IMAGES, tmp_path)
+    assert rounded.fingerprint.endswith("-bfloat16") and rounded.missing(None) == 2
+    assert not torch.equal(rounded.clean(), values), "bfloat16 was not used"
+
+
 def test_fingerprint_sees_buffers_and_layers() -> None:
     model, other = TinyNet(), TinyNet()
     assert fingerprint(model) == fingerprint(other)
@@ -87,12 +102,29 @@ def test_alignment_check_passes_and_catches_a_shuffled_cache(tmp_path: Path) -> 
     targets = SoftTargets(TinyNet(), IMAGES, tmp_path)
     targets.epoch([7, 30])
     targets.check_alignment()
-    path = next(targets.folder.glob("block000*"))
-    np.save(path, np.load(path)[::-1])
-    shuffled = SoftTargets(TinyNet(), IMAGES, tmp_path)
-    shuffled.epoch([7, 30])
-    with pytest.raises(MisalignedTargets, match="shuffled or belongs to other images"):
-        shuffled.check_alignment()
+    for planted in ("block000*", "block001*"):
+        path = next(targets.folder.glob(planted))
+        honest = np.load(path)
+        np.save(path, np.roll(honest, 1, axis=0))  # each image has its neighbour's answer
+        shuffled = SoftTargets(TinyNet(), IMAGES, tmp_path)
+        shuffled.epoch([7, 30])
+        with pytest.raises(MisalignedTargets, match="shuffled or belongs to other images"):
+            shuffled.check_alignment()
+        np.save(path, honest)
+
+
+def test_alignment_check_catches_another_view(tmp_path: Path) -> None:
+    """Right images, right order, but each seen otherwise than the file's name says."""
+    images = split(300, 0)
+    ramp = torch.linspace(0, 120, 32).to(torch.uint8)  # left and right differ
+    tilted = type(images)(images.images // 2 + ramp, images.labels)
+    targets = SoftTargets(TinyNet(), tilted, tmp_path)
+    flipped = views.IDENTITY_VIEW + 1
+    targets.epoch([flipped])
+    targets.check_alignment()
+    targets._known[0, views.IDENTITY_VIEW] = targets._known.pop((0, flipped))
+    with pytest.raises(MisalignedTargets):
+        targets.check_alignment()
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "shape", "dtype"])
