@@ -80,10 +80,10 @@ class Distiller(LiveFigure):
             layout={"width": "24em", "max_width": "100%"},
         )
         self.train_button = controls.Button(
-            description="train", icon="play", button_style="primary", tooltip="Train a new student"
+            description="train", button_style="primary", tooltip="Train a new student"
         )
         self.cancel_button = controls.Button(
-            description="cancel", icon="stop", disabled=True, tooltip="Stop the training at once"
+            description="cancel", disabled=True, tooltip="Stop the training at once"
         )
         self.progress = controls.IntProgress(
             min=0,

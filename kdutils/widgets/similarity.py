@@ -90,7 +90,7 @@ class ClassMap(LiveFigure):
 
     def _build(self) -> list[Artist]:
         rows = 1 if self.truth is None else 2
-        self.figure = new_figure(7.6, 1.4 + 2.15 * rows, "Which classes look alike", self.data_name)
+        self.figure = new_figure(7.6, 1.3 + 1.95 * rows, "Which classes look alike", self.data_name)
         panels = self.figure.subplots(rows, 2, squeeze=False, width_ratios=(1.25, 1))
         self._mesh = similarity_mesh(panels[0, 0], self.similarity, self.classes)
         panels[0, 0].set_title("the teacher")
