@@ -93,6 +93,21 @@ def map_block(record: Record) -> str:
     return "\n".join([*lines, "", tail])
 
 
+def numbers_block() -> str:
+    """The long runs of `kdutils/pretrained/results.json`, and where they were made."""
+    from . import numbers, shipped
+
+    runs = [run for record in shipped.results() for run in record["runs"]]
+    data = " and ".join(sorted({run["data"] for run in runs}))
+    machines = " and ".join(sorted({run["machine"] for run in runs}))
+    tail = (
+        f"Data: {data}. Every choice was made on validation; test was looked at once for each run, "
+        f"after its last epoch. Trained on: {machines}. Curves and seconds of every run are in "
+        "[results.json](kdutils/pretrained/results.json); `python -m kdutils numbers` makes it."
+    )
+    return f"{numbers.table()}\n\n{tail}"
+
+
 def minutes(seconds: float) -> str:
     """`"40 s"`, `"3 min"`: as exact as a reader needs."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
@@ -104,7 +119,12 @@ def fill(text: str, record: Record) -> str:
     Raises:
         ValueError: a marker is missing.
     """
-    for name, block in {"results": results_block(record), "map": map_block(record)}.items():
+    blocks = {
+        "results": results_block(record),
+        "map": map_block(record),
+        "numbers": numbers_block(),
+    }
+    for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"README.md has no <!-- {name} --> … <!-- /{name} --> markers.")

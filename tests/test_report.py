@@ -47,7 +47,8 @@ def test_map_block_takes_titles_from_the_notebooks_and_times_from_the_record() -
 
 
 def test_fill_replaces_only_what_is_between_the_markers() -> None:
-    text = "a\n<!-- results -->\nold\n<!-- /results -->\nb\n<!-- map -->\n<!-- /map -->\nc\n"
+    text = "a\n<!-- results -->\nold\n<!-- /results -->\nb\n<!-- map -->\n<!-- /map -->\n"
+    text += "<!-- numbers -->\n<!-- /numbers -->\nc\n"
     filled = report.fill(text, RECORD)
     assert filled.startswith("a\n") and filled.endswith("c\n") and "\nb\n" in filled
     assert "old" not in filled
