@@ -60,7 +60,7 @@ class Plan:
     learning_rate: float = 0.1
     teacher_epochs: int = 4  # of the course's long training: then the teacher is stopped
     cool_images: int = 10_240  # and sees these once, while its learning rate falls to zero
-    fixation_epochs: int = 8  # of the over-fitted teacher
+    by_heart_epochs: int = 4  # of the over-fitted teacher, on the student's images
     weak_epochs: int = 2  # of the weak teacher
 
     @property
@@ -72,7 +72,7 @@ class Plan:
 
 
 TINY = Plan(
-    512, 1, 200, teacher_epochs=1, cool_images=512, fixation_epochs=1, weak_epochs=1
+    512, 1, 200, teacher_epochs=1, cool_images=512, by_heart_epochs=1, weak_epochs=1
 )  # to see that it runs
 
 
@@ -391,9 +391,10 @@ class Lab:
         """A teacher, from disk or trained now, in eval mode.
 
         "raw": the teacher of the course, stopped early. "good": that one, after a short while
-        with a falling learning rate; "smoothed": the same with label smoothing. "weak": the
-        student's own network after few epochs. "overfitted": trained on the student's images
-        alone, unaugmented. "strong": what notebook 02 gives.
+        with a falling learning rate; "smoothed": the same with label smoothing. "overfitted":
+        the good one, trained on with the student's images alone, unaugmented, until it knows them
+        by heart. "weak": the student's own network after few epochs. "strong": what notebook 02
+        gives.
         """
         if name == "strong":
             return series.teacher(self.data, progress=False).model
@@ -428,11 +429,11 @@ class Lab:
         return self._train("student", self.part, recipe, seed=99)
 
     def _train_overfitted(self) -> tuple[nn.Module, list[Row]]:
-        recipe = replace(
-            series.RECIPES["teacher", False], epochs=self.plan.fixation_epochs, augment=False,
-            weight_decay=0.0, batch_size=128, learning_rate=0.1,
+        recipe = Recipe(
+            epochs=self.plan.by_heart_epochs, batch_size=128, learning_rate=0.05,
+            weight_decay=0.0, augment=False,
         )  # fmt: skip
-        return self._train("teacher", self.part, recipe, seed=1)
+        return self._train("teacher", self.part, recipe, start=self.teacher("good"))
 
     def _train(
         self,
@@ -531,16 +532,14 @@ class Lab:
             "plan": asdict(self.plan),
             "loss": asdict(SwitchedLoss()),
             "test_images": len(self.data.test),
-            "teachers": self._teachers(),
+            "teachers": self._teachers({run["arm"] for run in runs}),
             "runs": runs,
         }
 
-    def _teachers(self) -> dict[str, Record]:
-        """Accuracies of the teachers in use, in per cent; measured once, then read."""
+    def _teachers(self, arms: set[str]) -> dict[str, Record]:
+        """Accuracies of the teachers of these arms, in per cent; measured once, then read."""
         found = {}
-        for name in dict.fromkeys(a.teacher for a in ARMS if any(
-            self.path(a, seed).exists() for seed in range(100)
-        )):  # fmt: skip
+        for name in dict.fromkeys(each.teacher for each in ARMS if each.name in arms):
             if name is None:
                 continue
             path = self.folder / "teachers" / f"{name}.json"

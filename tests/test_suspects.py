@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from kdutils.train import Recipe, fit, predict
 from kdutils.views import epoch_views
 
 TINY = Plan(
-    100, 2, 50, batch_size=20, teacher_epochs=1, cool_images=50, fixation_epochs=1, weak_epochs=1
+    100, 2, 50, batch_size=20, teacher_epochs=1, cool_images=50, by_heart_epochs=1, weak_epochs=1
 )
 VIEWS = epoch_views(100, 0, 0)
 
@@ -307,3 +308,72 @@ def test_the_command_runs_lists_and_refuses(
     assert "no suspect 'x'" in capsys.readouterr().err
     assert main(["suspects", "--seeds", "one"]) == 2
     assert "whole numbers" in capsys.readouterr().err
+
+
+# --- what is recorded, and what the notebook says about it ----------------------------------------
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+NOTEBOOK = CHECKOUT / "notebooks" / "07_when_distillation_hurts.ipynb"
+
+
+@pytest.fixture
+def recorded() -> dict[str, Any]:
+    return suspects.load_recorded()
+
+
+def test_the_record_says_how_it_was_made(recorded: dict[str, Any]) -> None:
+    assert recorded["command"] == suspects.COMMAND and recorded["data"]
+    assert recorded["plan"] == asdict(Plan()), "the plan of the code is another one"
+    assert recorded["loss"] == asdict(SwitchedLoss())
+    assert recorded["test_images"] == 10_000
+    known = {each.name: each for each in ARMS}
+    for run in recorded["runs"]:
+        assert run["arm"] in known and run["machine"] and run["version"] and run["date"]
+        assert 0 < run["test_accuracy"] < 100
+        if "diverged" not in run:
+            assert len(run["val_accuracy"]) == known[run["arm"]].epochs(Plan())
+    used = {known[run["arm"]].teacher for run in recorded["runs"]} - {None}
+    assert set(recorded["teachers"]) == used
+    assert 82 < recorded["teachers"]["good"]["val_accuracy"] < 85, "the table's teacher: 83.13 %"
+
+
+def test_every_recorded_arm_has_five_seeds(recorded: dict[str, Any]) -> None:
+    for name in {run["arm"] for run in recorded["runs"]}:
+        assert set(suspects.accuracies(recorded, name)) >= set(range(5)), name
+
+
+def test_the_crime_is_recorded(recorded: dict[str, Any]) -> None:
+    """What the story of the notebook rests on."""
+    assert suspects.compare(recorded, "distilled", "labels").verdict == "higher"
+    assert suspects.compare(recorded, "both", "labels").verdict == "lower"
+    assert suspects.compare(recorded, "weak_labels", "labels").verdict == "lower"
+
+
+def prose() -> str:
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
+def test_the_notebook_calls_guilty_who_is_guilty(recorded: dict[str, Any]) -> None:
+    """The lists `**Worse than no teacher:**`, … name every suspect, each where its verdict is."""
+    verdicts = {
+        "Worse than no teacher": "guilty: worse than labels only",
+        "It costs points": "guilty: costs points",
+        "No difference": "no difference",
+        "Better": "looks better",
+    }
+    said = {}
+    for heading, verdict in verdicts.items():
+        found = re.search(rf"\*\*{heading}:\*\*\s(.*?)\n\n", prose(), flags=re.DOTALL)
+        names = re.split(r"\s*·\s*", found[1].replace("\n", " ").strip(" .")) if found else []
+        said |= {name: verdict for name in names}
+    assert said == {each.title: each.verdict for each in effects(recorded)}
+
+
+def test_the_outputs_of_the_notebook_are_of_this_record(recorded: dict[str, Any]) -> None:
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    outputs = [out for cell in cells for out in cell.get("outputs", [])]
+    tables = [
+        "".join(o["data"]["text/markdown"]) for o in outputs if "text/markdown" in o.get("data", {})
+    ]
+    assert suspects.verdict_table(effects(recorded)) in tables, "python -m kdutils run --in-place"
