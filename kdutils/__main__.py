@@ -9,12 +9,13 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from .commands import Stop, Subparsers, data, notebooks, numbers, run, suspects, train
+from .commands import Stop, Subparsers, bench, data, notebooks, numbers, run, suspects, train
 
 COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     run.add,
     data.add,
     train.add,
+    bench.add,
     notebooks.add,
     notebooks.add_readme,
     numbers.add,

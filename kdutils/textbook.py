@@ -1,18 +1,19 @@
 """The textbook way to feed a network: one PIL image at a time through torchvision's transforms.
 
-Nothing in the series trains with this. It is the yardstick for the batched views of `kdutils.views`:
-notebook 01 and the benchmark measure both side by side.
+Nothing in the series trains with this. It is the yardstick for the batched views of `kdutils.views`
+and for the training loop: notebook 01 and the benchmark measure both side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .data import Split
+from .losses import Distillation, LabelLoss
 from .views import MEAN, STD
 
 PADDING = 4  # pixels of black border before the random crop, as in most CIFAR-10 recipes
@@ -61,7 +62,7 @@ def textbook_transform(augment: bool = True) -> Callable[..., Tensor]:
 
 
 def textbook_loader(
-    split: Split, batch_size: int = 128, *, augment: bool = True, seed: int = 0
+    split: Split, batch_size: int = 128, *, augment: bool = True, seed: int = 0, workers: int = 0
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Shuffled batches: float32 (batch_size, 3, 32, 32) and int64 (batch_size,).
 
@@ -70,6 +71,8 @@ def textbook_loader(
         batch_size: images in a batch; the few left over wait for the next epoch.
         augment: see `textbook_transform`.
         seed: decides the order. Crops and flips follow torch's global random state.
+        workers: processes that prepare batches ahead; 0 in notebooks, where they hang on some
+            systems.
 
     Raises:
         ValueError: a batch is larger than the split, so that there would be none.
@@ -84,6 +87,39 @@ def textbook_loader(
         batch_size=batch_size,
         shuffle=True,
         drop_last=True,
-        num_workers=0,  # worker processes hang in Jupyter on some systems
+        num_workers=workers,
+        persistent_workers=workers > 0,
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def train_steps(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    steps: int,
+    teacher: nn.Module | None = None,
+) -> float:
+    """The usual loop, float32, image layout as it comes; gives the mean loss.
+
+    Args:
+        model: in training mode, on the device to train on.
+        batches: normalised images (N, 3, H, W) and labels (N,), as `textbook_loader` gives them.
+        steps: how many batches to take.
+        teacher: asked anew for every batch under `no_grad`; None trains on labels only.
+    """
+    loss_function = LabelLoss() if teacher is None else Distillation()
+    device, total = next(model.parameters()).device, 0.0
+    for _ in range(steps):
+        images, labels = next(batches)
+        images, labels = images.to(device), labels.to(device)
+        taught = None
+        if teacher is not None:
+            with torch.no_grad():
+                taught = teacher(images)
+        optimizer.zero_grad()
+        loss = loss_function(model(images), taught, labels)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total / max(1, steps)

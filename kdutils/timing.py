@@ -99,20 +99,36 @@ def compare(
 
 
 def interleave(
-    jobs: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1
+    jobs: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warmup: int = 1,
+    ready: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, list[float]]:
-    """Seconds of each job, `rounds` times, the order turned round every time."""
+    """Seconds of each job, `rounds` times, the order turned round every time.
+
+    Args:
+        jobs: what is timed, by name.
+        warmup: untimed rounds at the start.
+        ready: by the same names: what is done before each time, untimed.
+    """
+    ready = ready or {}
     for _ in range(warmup):
-        for job in jobs.values():
+        for name, job in jobs.items():
+            ready.get(name, _nothing)()
             job()
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for number in range(rounds):
         names = list(jobs) if number % 2 == 0 else list(reversed(jobs))
         for name in names:
+            ready.get(name, _nothing)()
             began = time.perf_counter()
             jobs[name]()
             times[name].append(time.perf_counter() - began)
     return times
+
+
+def _nothing() -> None:
+    pass
 
 
 def machine() -> str:
