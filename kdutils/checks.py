@@ -460,9 +460,11 @@ def _watching(student: nn.Module, teacher: nn.Module, loss: Loss) -> Iterator[tu
 def check_loop(
     loop: Loop, student: nn.Module, teacher: nn.Module, data: ImageData, loss: Loss
 ) -> list[Verdict]:
-    """Run `loop` on copies of the networks and watch: the last five of `QUESTIONS` but one."""
-    pupil, master = copy.deepcopy(student), copy.deepcopy(teacher)
-    pupil.train(), master.train(teacher.training)
+    """Run `loop` on copies of the networks and watch: from `learner` to `views` in `QUESTIONS`.
+
+    The student starts in train mode, the teacher in the mode that it comes in.
+    """
+    pupil, master = copy.deepcopy(student).train(), copy.deepcopy(teacher)
     before = _weights(pupil), _weights(master)
     with _watching(pupil, master, loss) as (watch, spy):
         loop(pupil, master, data, spy)

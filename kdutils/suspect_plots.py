@@ -14,7 +14,8 @@ from .suspects import Effect, SeedNoise
 
 # Colour and marker tell the same thing, so that neither is needed alone.
 LOOKS = {
-    "guilty": (PALETTE[3], "v"),
+    "guilty: worse": (PALETTE[3], "v"),
+    "guilty: costs": (PALETTE[1], "d"),
     "no difference": (GREY, "o"),
     "looks better": (PALETTE[0], "^"),
 }
@@ -48,16 +49,19 @@ def suspects_figure(
         _row(gain, y, effect, effect.gain, effect.gains)
         _row(cost, y, effect, effect.cost, effect.costs)
         cost.text(
-            1.02, y, f"{effect.cost.mean:+.1f}  {effect.verdict.split(':')[0]}",
-            transform=cost.get_yaxis_transform(), va="center", fontsize=8.5, color=_look(effect)[0],
+            1.02, y, f"{effect.cost.mean:+.1f}  {effect.verdict.removeprefix('guilty: ')}",
+            transform=cost.get_yaxis_transform(), va="center", fontsize=8.5,
         )  # fmt: skip
     for axes, title in ((gain, "against labels only"), (cost, "against doing it right")):
         axes.axvline(0, color=GREY, lw=1, ls=":")
-        axes.set(xlabel=f"{title}, points of test accuracy", ylim=(len(rows) - 0.5, -0.5))
+        axes.set(xlabel=f"points {title}", ylim=(len(rows) - 0.5, -0.5))
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
     gain.set_yticks(range(len(rows)), [effect.title for effect in rows])
     return figure
+
+
+FAR = 15.0  # points: beyond that an arrow at the edge, so that the others stay readable
 
 
 def _row(
@@ -65,6 +69,13 @@ def _row(
 ) -> None:
     """Interval as a bar, the mean as a big marker, seeds as small dots."""
     colour, marker = _look(effect)
+    if abs(found.mean) > FAR:
+        axes.annotate(
+            f"◀ {found.mean:+.0f}" if found.mean < 0 else f"{found.mean:+.0f} ▶",
+            (0.01 if found.mean < 0 else 0.99, y), xycoords=axes.get_yaxis_transform(),
+            ha="left" if found.mean < 0 else "right", va="center", fontsize=8.5, color=colour,
+        )  # fmt: skip
+        return
     axes.plot((found.low, found.high), (y, y), color=colour, lw=5, alpha=0.3, solid_capstyle="butt")
     axes.plot(seeds, np.full(len(seeds), y), ".", color=colour, ms=4)
     axes.plot(found.mean, y, marker, color=colour, ms=7, mec="white", mew=0.6)
