@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 ASSIGNMENTS = ("distil_it", "find_the_bug")
 CONFIG = "nbgrader_config.py"
+NOT_GRADED = "could not be graded; problems.txt beside marks.csv says why"
 
 
 class GradingError(RuntimeError):
@@ -131,7 +133,11 @@ def _pack(path: Path) -> None:
     """The package as one file that `pip install` takes. It holds no solution notebook and no test."""
     root = notebooks.folder().parent
     files = [root / name for name in ("pyproject.toml", "LICENSE")]
-    files += sorted((root / "kdutils").rglob("*.py"))
+    files += [
+        path
+        for path in sorted((root / "kdutils").rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             archive.write(file, Path("kdutils") / file.relative_to(root))
@@ -163,19 +169,22 @@ def _api(root: Path, timeout: int | None = None) -> NbGraderAPI:
         from nbgrader.coursedir import CourseDirectory
         from sqlalchemy.exc import SAWarning
         from traitlets.config import PyFileConfigLoader
+        from traitlets.log import get_logger
     except ModuleNotFoundError as error:
         raise GradingError(
             "nbgrader is not installed: run `make setup`, or pip install 'kdutils[assignment]'."
         ) from error
+    # What it has to say it returns as well. SQLAlchemy 2 remarks on objects that nbgrader touches
+    # before their session; nothing is lost.
+    log = get_logger()
+    log.propagate = False
+    log.addHandler(logging.NullHandler())
+    warnings.filterwarnings("ignore", module="nbgrader", category=SAWarning)
     config = PyFileConfigLoader(CONFIG, path=str(root)).load_config()
     if timeout is not None:
         config.ExecuteTasks.timeout = timeout
     config.CourseDirectory.root = str(root)
-    api = NbGraderAPI(CourseDirectory(config=config), config=config)
-    api.log.setLevel("CRITICAL")  # what it has to say it also returns
-    # It touches objects before their session; SQLAlchemy 2 remarks on it, nothing is lost.
-    warnings.filterwarnings("ignore", module="nbgrader", category=SAWarning)
-    return api
+    return NbGraderAPI(CourseDirectory(config=config), config=config)
 
 
 def _check(result: dict[str, Any], what: str) -> None:
@@ -250,8 +259,11 @@ def _readable(submission: Submission) -> tuple[NotebookNode, str]:
     import nbformat
 
     try:
-        notebook = notebooks.read(submission.path)
-        nbformat.validate(notebook)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # copied cells have ids twice; that is mended here
+            notebook = notebooks.read(submission.path)
+            _, notebook = nbformat.validator.normalize(notebook)
+            nbformat.validate(notebook)
     except (notebooks.NotebookError, nbformat.ValidationError, OSError) as error:
         reason = str(error).splitlines()[0]
         return nbformat.v4.new_notebook(), f"no readable notebook, graded as empty: {reason}"
@@ -286,12 +298,18 @@ def grade(
     """
     found, problems = find_submissions(where)
     course = _course(out / "course")
+    (out / "problems.txt").unlink(missing_ok=True)
     api = _api(course, timeout)
     marks = []
     for number, submission in enumerate(found, 1):
         began = time.perf_counter()
         notebook, note = _readable(submission)
-        ran = _autograde(api, course, submission, notebook, f"{timeout}", again)
+        try:
+            ran = _autograde(api, course, submission, notebook, f"{timeout}", again)
+        except GradingError as error:  # one submission must not hold up a class
+            (out / "problems.txt").open("a", encoding="utf-8").write(f"{error}\n\n")
+            problems.append(f"{submission.student}: {submission.assignment} {NOT_GRADED}")
+            continue
         mark = _mark(api, submission, note)
         marks.append(mark)
         _copy_feedback(course, submission, out / "feedback")

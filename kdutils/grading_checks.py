@@ -7,12 +7,13 @@ their own arithmetic. What both share is at the top: calling a student's functio
 from __future__ import annotations
 
 import builtins
+import os
 import signal
 import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from torch import Tensor, nn
 from . import grading_classroom, losses, metrics
 
 CALL_SECONDS = 10.0  # one call of a small function takes milliseconds
-TRAIN_SECONDS = 100.0  # a training run of the classroom takes a few seconds
+TRAIN_SECONDS = 60.0  # a training run of the classroom takes a few seconds
+GRACE_SECONDS = 5.0  # for what goes on after its time is up
 TOLERANCE = 1e-4  # relative
 BASELINE = 0.35  # more than the classroom's network reaches in the budget on labels alone
 
@@ -39,8 +41,6 @@ class _TimeUp(BaseException):
 
 
 # --- calling a student's function ---------------------------------------------------------------
-
-_RAN_AWAY: set[types.CodeType] = set()
 
 
 def call(function: Callable[..., Any], *args: Any, seconds: float = CALL_SECONDS, **kw: Any) -> Any:
@@ -64,19 +64,18 @@ def _call(
     if not callable(function):
         raise NotYet(f"a function is expected here, and this is a {type(function).__name__}.")
     name = getattr(function, "__name__", "your function")
-    code = getattr(function, "__code__", None)
-    too_long = (
+    too_long = NotYet(
         f"`{name}` had not come back after {seconds:.0f} seconds. Is there a loop without an end?"
     )
-    if code in _RAN_AWAY:  # once is enough to know
-        raise NotYet(too_long)
+    if _is_endless(function):  # once is enough to know
+        raise too_long
     try:
         with _time_limit(seconds):
             return function(*args, **kw)
     except _TimeUp:
-        if code is not None:
-            _RAN_AWAY.add(code)
-        raise NotYet(too_long) from None
+        with suppress(AttributeError):
+            function._endless = True
+        raise too_long from None
     except NotImplementedError:
         raise NotYet(
             f"`{name}` is not written yet; replace `raise NotImplementedError()`."
@@ -85,6 +84,10 @@ def _call(
         raise NotYet(
             f"`{name}` ends the whole program (`exit` or `sys.exit`). Let it return a value instead."
         ) from None
+
+
+def _is_endless(function: Any) -> bool:
+    return getattr(function, "_endless", False)
 
 
 @contextmanager
@@ -97,11 +100,17 @@ def _time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
+    rung = 0
+
     def ring(number: int, frame: Any) -> None:
+        nonlocal rung
+        rung += 1
+        if rung > 1 and os.environ.get("NBGRADER_EXECUTION") == "autograde":
+            os._exit(1)  # it swallows what should stop it; the grader goes on in a new kernel
         raise _TimeUp
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, GRACE_SECONDS)
     try:
         yield
     finally:
@@ -164,7 +173,10 @@ def forgiving(test: Callable[[], Any], **references: Any) -> Any:
 
     A mistake in an earlier task then costs that task's points and no others.
     """
+    names = vars(sys.modules["__main__"])
     try:
+        if any(_is_endless(names.get(name)) for name in references):
+            raise NotYet("an earlier function does not come back.")
         return test()
     except Exception as first:
         with borrowed(**references):
@@ -172,6 +184,19 @@ def forgiving(test: Callable[[], Any], **references: Any) -> Any:
                 return test()
             except Exception:
                 raise first from None
+
+
+def most_points(test: Callable[[], float], most: float, **references: Any) -> float:
+    """The points that `test` gives; where they are not the most, the better of that and `forgiving`.
+
+    Raises:
+        Exception: whatever `test` raises, when it fails with and without our help.
+    """
+    points = forgiving(test, **references)
+    if points < most:
+        with borrowed(**references), suppress(Exception):
+            points = max(points, test())
+    return points
 
 
 def _copy(function: types.FunctionType) -> types.FunctionType:

@@ -1,10 +1,12 @@
-"""Two steps that the course adds to nbgrader's autograder (see `notebooks/assignment`).
+"""What the course adds to nbgrader's autograder (see `notebooks/assignment`).
 
 nbgrader loses a whole submission when a kernel dies or when a cell was deleted together with the
 one before it. Here such things cost the points of the task they belong to, and no others:
 
     RestoreCells   puts back what a student deleted, and every cell's grading data as it was released
     ExecuteTasks   runs the cells; one that hangs or kills its kernel fails alone
+
+    ClearTestsFromFeedback   keeps hidden tests out of what students get back
 
 They are named in `nbgrader_config.py`, so that plain `nbgrader autograde` and formgrader use them too.
 """
@@ -21,7 +23,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from nbgrader import utils
 from nbgrader.api import Gradebook
 from nbgrader.nbgraderformat import MetadataValidator
-from nbgrader.preprocessors import Execute, NbGraderPreprocessor
+from nbgrader.preprocessors import ClearHiddenTests, Execute, NbGraderPreprocessor
 from traitlets import Integer
 
 from .notebooks import _manager_class
@@ -35,6 +37,17 @@ def _no_exit(*_):
     raise SystemExit("exit")
 get_ipython().ask_exit = _no_exit
 del _no_exit
+"""
+
+# Before each test: its tools as they are on disk, whatever the notebook has done to them.
+_FRESH_CHECKS = """
+def _fresh():
+    import sys
+    for name in [name for name in sys.modules if name.startswith("kdutils.grading")]:
+        del sys.modules[name]
+        vars(sys.modules["kdutils"]).pop(name.partition(".")[2], None)
+_fresh()
+del _fresh
 """
 
 
@@ -109,6 +122,18 @@ def _released_cells(gradebook: Gradebook, notebook: str, assignment: str) -> lis
     return fresh
 
 
+class ClearTestsFromFeedback(ClearHiddenTests):
+    """As nbgrader's for the release, but it looks only at the tests: in the cells of a student the
+    words that mark a hidden test mean nothing."""
+
+    def preprocess_cell(
+        self, cell: NotebookNode, resources: Any, cell_index: int
+    ) -> tuple[NotebookNode, Any]:
+        if utils.is_grade(cell) and utils.is_locked(cell):
+            return super().preprocess_cell(cell, resources, cell_index)
+        return cell, resources
+
+
 class ExecuteTasks(Execute):
     """Runs a notebook so that no cell can take others down with it.
 
@@ -140,6 +165,8 @@ class ExecuteTasks(Execute):
         self._printed = 0
         try:
             self._prepare(index)
+            if utils.is_grade(cell):
+                self._say(_FRESH_CHECKS, None)
             cell, resources = super().preprocess_cell(cell, resources, index)
         except (DeadKernelError, CellTimeoutError) as error:
             self._deadly.add(index)

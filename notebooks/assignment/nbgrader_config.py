@@ -5,7 +5,6 @@ import os
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
-    ClearHiddenTests,
     ClearOutput,
     DeduplicateIds,
     GetGrades,
@@ -17,7 +16,7 @@ from nbgrader.preprocessors import (
 )
 from nbconvert.preprocessors import ClearMetadataPreprocessor, CSSHTMLHeaderPreprocessor
 
-from kdutils.grading_nbgrader import ExecuteTasks, RestoreCells
+from kdutils.grading_nbgrader import ClearTestsFromFeedback, ExecuteTasks, RestoreCells
 
 c = get_config()  # noqa: F821  (nbgrader defines it)
 
@@ -47,4 +46,4 @@ c.Autograde.autograde_preprocessors = [
     CheckCellMetadata,
 ]
 # Feedback without the hidden tests, so that they serve next year's class as well.
-c.GenerateFeedback.preprocessors = [GetGrades, ClearHiddenTests, CSSHTMLHeaderPreprocessor]
+c.GenerateFeedback.preprocessors = [GetGrades, ClearTestsFromFeedback, CSSHTMLHeaderPreprocessor]

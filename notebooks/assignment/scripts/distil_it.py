@@ -713,29 +713,8 @@ def hidden(train, reach, room, baseline, clear):
     return 5 if reached >= clear else 3
 
 
-@check.alone
-def points(test, borrowed, lent):
-    """The better of two runs: with the student's own losses, and with ours."""
-    first, failure = 0, None
-    try:
-        first = test()
-    except Exception as error:
-        failure = error
-    if first == 5:
-        return first
-    with borrowed(**lent):
-        try:
-            return max(first, test())
-        except Exception:
-            if failure is not None:
-                raise failure from None
-            return first
-
-
-points(
-    lambda: hidden(train_student, check.classroom_accuracy, hidden_room, 0.35, 0.40),
-    check.borrowed,
-    hidden_lent,
+check.most_points(
+    lambda: hidden(train_student, check.classroom_accuracy, hidden_room, 0.35, 0.40), 5, **hidden_lent
 )
 ### END HIDDEN TESTS
 
