@@ -137,7 +137,9 @@ def wait_for(question: Callable[[], Any], seconds: float, what: str) -> Any:
 
 def open_and_run(page: Any, start: str, notebook: str, seconds: float) -> None:
     """Open a notebook, run all its cells by the menu, wait until the kernel is idle again."""
-    page.goto(start.replace("/lab?", f"/lab/tree/{notebook}?"))
+    # A workspace of its own: else JupyterLab opens again what an earlier test had open.
+    name = notebook.removesuffix(".ipynb")
+    page.goto(start.replace("/lab?", f"/lab/workspaces/{name}/tree/{notebook}?"))
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).click()

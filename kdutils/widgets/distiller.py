@@ -13,6 +13,7 @@ import ipywidgets as controls
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from .. import models, series
 from ..figures import DISTILLED, GREY, STUDENT, new_figure, percent_axis, styled
@@ -244,7 +245,9 @@ class Distiller(LiveFigure):
         longest = max([self.epochs.value, *(len(run.rows) for run in self.runs)])
         top = math.ceil(10 * (max(seen, default=0.9) + 0.02)) / 10
         low = math.floor(10 * (min(seen, default=0.1) - 0.1)) / 10
-        self._axes.set(xlim=(0, longest + 0.4), ylim=(max(0, low), min(1, top)))
+        low, top = max(0, low), min(1, top)
+        self._axes.set(xlim=(0, longest + 0.4), ylim=(low, top))
+        self._axes.yaxis.set_major_locator(MultipleLocator(0.1 if top - low > 0.35 else 0.05))
 
     def _baseline(self) -> list[Row]:
         return self.baselines.get(self._epochs_shown(), [])
@@ -303,7 +306,7 @@ class Distiller(LiveFigure):
     def _describe(self) -> str:
         chosen = (
             f"Next run: T = {self.temperature.value:.2f}, soft weight "
-            f"{self.soft_weight.value:.2f}, {self.epochs.value} epochs on "
+            f"{self.soft_weight.value:.2f}, {_epochs(self.epochs.value)} on "
             f"{len(self.data.train):,} images"
         )
         known = self.epochs.value in self.baselines
@@ -318,7 +321,7 @@ class Distiller(LiveFigure):
                 f"{html.escape(run.error)}</span>"
             )
         if run.state == CANCELLED:
-            return f"{name} was cancelled after {len(run.rows)} of {run.epochs} epochs."
+            return f"{name} was cancelled after {len(run.rows)} of {_epochs(run.epochs)}."
         assert run.accuracy is not None
         return (
             f"{name} finished in {run.seconds:.1f} s: {100 * run.accuracy:.1f} %, labels only "
@@ -364,7 +367,7 @@ class Distiller(LiveFigure):
         axes = figure.subplots()
         for n in sorted({run.epochs for run in self.runs} or {self.epochs.value}):
             rows = self.baselines.get(n, [])
-            label = f"labels only, {n} epochs"
+            label = f"labels only, {_epochs(n)}"
             axes.plot(*_points(rows), color=STUDENT, ls="--", marker="s", ms=5, label=label)
         for run in self.runs:
             if run.rows:
@@ -377,6 +380,10 @@ class Distiller(LiveFigure):
         axes.grid(axis="y")
         axes.legend(loc="lower right")
         return figure
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'' if number == 1 else 's'}"
 
 
 def _points(rows: list[Row]) -> tuple[list[float], list[float]]:

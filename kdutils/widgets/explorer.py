@@ -118,7 +118,12 @@ class TemperatureExplorer(LiveFigure):
         choices = {CONFUSED: unsure[:PER_CHOICE].tolist()}
         if self.student is not None:
             apart = self.teacher.argmax(1) != self.student.argmax(1)
-            choices[DISAGREE] = [int(i) for i in unsure if apart[i]][:PER_CHOICE]
+            losses = [
+                loss_by_class(*rows, 1.0).sum()
+                for rows in zip(self.teacher, self.student, strict=True)
+            ]
+            far = np.argsort(np.negative(losses), kind="stable")  # the loudest quarrel first
+            choices[DISAGREE] = [int(i) for i in far if apart[i]][:PER_CHOICE]
         for number, name in enumerate(self.classes):
             choices[name] = np.flatnonzero(self.labels == number)[:PER_CHOICE].tolist()
         return {name: rows for name, rows in choices.items() if rows}
