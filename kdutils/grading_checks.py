@@ -26,7 +26,7 @@ CALL_SECONDS = 10.0  # one call of a small function takes milliseconds
 TRAIN_SECONDS = 60.0  # a training run of the classroom takes a few seconds
 GRACE_SECONDS = 5.0  # for what goes on after its time is up
 TOLERANCE = 1e-4  # relative
-BASELINE = 0.35  # more than the classroom's network reaches in the budget on labels alone
+BASELINE = 0.37  # more than the classroom's network reaches in the budget on labels alone
 
 
 class NotYet(AssertionError):
@@ -182,6 +182,8 @@ def forgiving(test: Callable[[], Any], **references: Any) -> Any:
         with borrowed(**references):
             try:
                 return test()
+            except NotYet:  # says more: it knows that the earlier tasks are right
+                raise
             except Exception:
                 raise first from None
 

@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from . import shapes
-from .views import normalise
+from .views import denormalise, normalise
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 IMAGES = 1_500  # training images in a classroom
 TEST_IMAGES = 1_000
@@ -69,6 +73,23 @@ def classroom(seed: int = 0, images: int = IMAGES, test_images: int = TEST_IMAGE
         torch.from_numpy(test_labels),
         seed,
     )
+
+
+def show(room: Classroom, images: int = 8) -> Figure:
+    """The first training images, each with its label and what the teacher names first."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.5 * images, 2.4), layout="constrained")
+    figure.suptitle("Training images: what the label says, and what the teacher says")
+    pictures = denormalise(room.images[:images]).permute(0, 2, 3, 1)
+    for number, axes in enumerate(figure.subplots(1, images)):
+        label = shapes.CLASSES[room.labels[number]]
+        teacher = shapes.CLASSES[room.teacher_logits[number].argmax()]
+        axes.imshow(pictures[number])
+        axes.axis("off")
+        differ = "" if label == teacher else "\n(they differ)"
+        axes.set_title(f"{label}\n{teacher}{differ}", fontsize=9)
+    return figure
 
 
 def careless(labels: Tensor, share: float, seed: int) -> Tensor:

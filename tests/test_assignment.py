@@ -346,6 +346,23 @@ def test_hints_for_the_mixed_loss(hint: str) -> None:
         grading_checks.mixed_loss(wrong)
 
 
+def test_a_mistake_in_an_earlier_task_does_not_hide_the_one_in_this(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "soft_target_loss", lambda z, v, t: soft(z, v, t), raising=False)
+
+    def right(z: torch.Tensor, v: torch.Tensor, y: torch.Tensor, t: float, w: float) -> object:
+        return w * main.soft_target_loss(z, v, t) + (1 - w) * F.cross_entropy(z, y)
+
+    def wrong(z: torch.Tensor, v: torch.Tensor, y: torch.Tensor, t: float, w: float) -> object:
+        return w * main.soft_target_loss(z, v, t) + F.cross_entropy(z, y)
+
+    grading_checks.mixed_loss(right)
+    with pytest.raises(NotYet, match="label term is not weighted"):
+        grading_checks.mixed_loss(wrong)
+
+
 def test_a_function_that_ends_the_program_or_never_ends_is_told_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

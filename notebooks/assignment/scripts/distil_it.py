@@ -53,7 +53,7 @@ import torch
 import torch.nn.functional as F
 
 from kdutils import grading_checks as check
-from kdutils.grading_classroom import EPOCHS, classroom
+from kdutils.grading_classroom import EPOCHS, classroom, show
 
 torch.manual_seed(0)
 print("Ready.")
@@ -634,7 +634,7 @@ hidden(calibration_error, check.call)
 #
 # Your student is a tiny network, built afresh for every run. Your **budget** is six passes over the
 # training images, and it is counted. Trained on the labels alone within this budget, it names about a
-# third of the test images right. Do better: more than 35 % earns 3 of the 5 hidden points,
+# third of the test images right (guessing gives a tenth). Do better: more than 37 % earns 3 of the 5 hidden points,
 # 40 % and more earns all of them.
 #
 # Below stands a loop that learns from labels alone. Where does the teacher come in? You may change
@@ -645,8 +645,7 @@ hidden(calibration_error, check.call)
 # %% nbgrader={"grade": false, "grade_id": "classroom", "locked": true, "schema_version": 3, "solution": false, "task": false}
 room = classroom(seed=0)
 print(room)
-print("label      ", room.labels[:8].tolist())
-print("the teacher", room.teacher_logits[:8].argmax(-1).tolist())
+display(show(room))  # noqa: F821
 
 
 def train_on_labels(student, images, labels, batch_size=50):
@@ -714,7 +713,7 @@ def hidden(train, reach, room, baseline, clear):
 
 
 check.most_points(
-    lambda: hidden(train_student, check.classroom_accuracy, hidden_room, 0.35, 0.40), 5, **hidden_lent
+    lambda: hidden(train_student, check.classroom_accuracy, hidden_room, 0.37, 0.40), 5, **hidden_lent
 )
 ### END HIDDEN TESTS
 
