@@ -54,7 +54,7 @@ RECIPES: dict[tuple[str, bool], Recipe] = {
 # The same for the `full` profile on photographs: long trainings, behind the README's numbers.
 PATIENT: dict[str, Recipe] = {
     "teacher": Recipe(epochs=32, batch_size=256, learning_rate=0.3, cutout=8),
-    "student": Recipe(epochs=50, batch_size=64, learning_rate=0.1),
+    "student": Recipe(epochs=30, batch_size=64, learning_rate=0.1),
 }
 REHEARSAL = Recipe(epochs=2, batch_size=128, learning_rate=0.2)  # to see the loop at work
 REHEARSAL_IMAGES = 6_000

@@ -115,3 +115,15 @@ def test_the_published_table_is_the_one_of_the_design() -> None:
     assert round(distilled["accuracy"] - labels["accuracy"], 2) == -1.84
     assert labels["parameters"] == models.count_parameters(models.build("student"))
     assert teacher["parameters"] == 4_664_970
+
+
+def test_the_full_profile_runs_the_patient_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the notebooks' long runs and `python -m kdutils numbers` would not be the same."""
+    from kdutils.settings import BUDGETS
+
+    plan = BUDGETS["full", False]
+    assert plan.teacher_epochs == series.PATIENT["teacher"].epochs
+    assert plan.student_epochs == series.PATIENT["student"].epochs
+    monkeypatch.setenv("KDUTILS_PROFILE", "full")
+    photographs = tiny_data()
+    assert series.recipe("student", photographs, plan.student_epochs) == series.PATIENT["student"]
