@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import nbformat
+
 TOKEN = "for-this-test-only"
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -81,6 +83,9 @@ def lab(folder: Path, home: Path, env: dict[str, str]) -> contextlib.AbstractCon
     settings = home / "settings" / "@jupyterlab" / "notebook-extension"
     settings.mkdir(parents=True)
     # Else cells outside the window are not in the page, and cannot be looked for.
+    apputils = settings.parent / "apputils-extension"
+    apputils.mkdir()
+    (apputils / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false"}))
     (settings / "tracker.jupyterlab-settings").write_text(json.dumps({"windowingMode": "none"}))
     port = free_port()
     command = [
@@ -142,10 +147,29 @@ def open_and_run(page: Any, start: str, notebook: str, seconds: float) -> None:
     page.goto(start.replace("/lab?", f"/lab/workspaces/{name}/tree/{notebook}?"))
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    for _ in range(3):  # a menu that is pressed before the kernel listens does nothing
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.wait_for_timeout(3000)
+        if started(page):
+            break
     cells = page.locator(".jp-CodeCell")
     wait_for(lambda: numbered(page) == cells.count(), seconds, f"{notebook} to run")
+
+
+def unrun(notebook: Path, folder: Path) -> None:
+    """A copy of a notebook in `folder`, as if it had never been run."""
+    cells = nbformat.read(notebook, as_version=4)
+    for cell in cells.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(cells, folder / notebook.name)
+
+
+def started(page: Any) -> bool:
+    """Whether any cell is waiting, running or done."""
+    prompts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
+    return any(re.search(r"[*\d]", text) for text in prompts)
 
 
 def numbered(page: Any) -> int:

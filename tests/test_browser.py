@@ -52,9 +52,12 @@ def env(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.fixture
-def page(executable: str) -> Iterator[Any]:
+def page(executable: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    folder = Path(request.config.getoption("--screenshots") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
     with browser.browser(executable) as page:
         yield page
+        page.screenshot(path=str(folder / f"{request.node.name}_end.png"))  # where it got to
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def lab(
     folder = home / "notebooks"
     folder.mkdir()
     for name in ("04_soft_targets.ipynb", "05_distillation.ipynb"):
-        shutil.copy(CHECKOUT / "notebooks" / name, folder)
+        browser.unrun(CHECKOUT / "notebooks" / name, folder)
     with browser.lab(folder, home, env) as address:
         yield address
 
