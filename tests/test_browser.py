@@ -192,8 +192,11 @@ def check_map(live: Live) -> None:
 def check_training(live: Live) -> None:
     """Train, watch it move, cancel, train to the end: the table keeps both."""
     finished = live.box.locator("table tr", has_text="finished").count()
+    live.handle("Epochs").focus()
+    live.page.keyboard.press("End")  # long enough to be cancelled
+    live.until(r", \d+ epochs on", 20)
     live.button("train").click()
-    live.until(r"Training run \d+: epoch 1", 60)
+    live.until(r"Training .*: epoch \d+ of \d+, batch", 120)
     assert live.button("train").is_disabled() and live.button("cancel").is_enabled()
     drawn, batch = live.pixels(), live.text
     wait_for(lambda: live.text != batch and live.pixels() != drawn, 60, "the live curve to grow")

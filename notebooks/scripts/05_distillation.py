@@ -336,9 +336,8 @@ print(f"Right: {grid[0]} temperatures x {grid[1]} weights, none of them seen by 
 # %%
 part = series.sweep_data(data)
 recorded = {len(run.history.rows): run.history for run in [controls["labels only"]]}
-lesson = distil_it_yourself(
-    part, series.soft_targets(teacher, part), recorded, 2 * series.budget(data).sweep_epochs
-)
+kept = series.soft_targets(teacher, part)
+lesson = distil_it_yourself(part, kept, recorded, most_epochs=10)
 lesson
 
 # %%
