@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from . import shapes
+from . import figures, shapes
 from .views import denormalise, normalise
 
 if TYPE_CHECKING:
@@ -75,8 +75,16 @@ def classroom(seed: int = 0, images: int = IMAGES, test_images: int = TEST_IMAGE
     )
 
 
-def show(room: Classroom, images: int = 8) -> Figure:
-    """The first training images, each with its label and what the teacher names first."""
+def show(room: Classroom, images: int = 8) -> None:
+    """Display the first training images, each with its label and what the teacher names first."""
+    figures.show(
+        picture(room, images),
+        f"{images} training images; above each its label, and below that the teacher's first choice.",
+    )
+
+
+def picture(room: Classroom, images: int) -> Figure:
+    """The figure that `show` displays."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.5 * images, 2.4), layout="constrained")

@@ -634,8 +634,8 @@ hidden(calibration_error, check.call)
 #
 # Your student is a tiny network, built afresh for every run. Your **budget** is six passes over the
 # training images, and it is counted. Trained on the labels alone within this budget, it names about a
-# third of the test images right (guessing gives a tenth). Do better: more than 37 % earns 3 of the 5 hidden points,
-# 40 % and more earns all of them.
+# third of the test images right (guessing gives a tenth). Do better: more than 37 % earns 3 of the 5
+# hidden points, 40 % and more earns all of them.
 #
 # Below stands a loop that learns from labels alone. Where does the teacher come in? You may change
 # anything: loss, temperature, weight, learning rate, batch size. A run takes a few seconds.
@@ -645,7 +645,7 @@ hidden(calibration_error, check.call)
 # %% nbgrader={"grade": false, "grade_id": "classroom", "locked": true, "schema_version": 3, "solution": false, "task": false}
 room = classroom(seed=0)
 print(room)
-display(show(room))  # noqa: F821
+show(room)
 
 
 def train_on_labels(student, images, labels, batch_size=50):
