@@ -103,7 +103,7 @@ class LiveFigure(controls.VBox):
         button = controls.Button(
             description=f"T = {temperature}",
             tooltip=f"Set the temperature to {temperature}",
-            layout={"width": "5.4em"},
+            layout={"width": "4.3em", "padding": "0"},
         )
         button.on_click(lambda _: setattr(self.temperature, "value", float(temperature)))
         return button
