@@ -307,7 +307,8 @@ def grade(
         try:
             ran = _autograde(api, course, submission, notebook, f"{timeout}", again)
         except GradingError as error:  # one submission must not hold up a class
-            (out / "problems.txt").open("a", encoding="utf-8").write(f"{error}\n\n")
+            with (out / "problems.txt").open("a", encoding="utf-8") as file:
+                file.write(f"{error}\n\n")
             problems.append(f"{submission.student}: {submission.assignment} {NOT_GRADED}")
             continue
         mark = _mark(api, submission, note)

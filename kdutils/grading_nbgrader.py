@@ -13,6 +13,7 @@ They are named in `nbgrader_config.py`, so that plain `nbgrader autograde` and f
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -245,8 +246,24 @@ def _tidy_graded(cell: NotebookNode) -> None:
     nbgrader takes any text on the error stream for a failed test; a warning or a progress bar is
     none. Nothing is hidden that way: the text stays, as ordinary output.
     """
+    hidden = _hidden_lines(cell.source)
     for output in cell.outputs:
         if output.output_type == "stream":
             output.name = "stdout"
-        elif output.output_type == "error" and output.ename in ("AssertionError", "NotYet"):
-            output.traceback = [f"{output.ename}: {output.evalue}"]
+        elif output.output_type == "error":
+            said = f"{output.ename}: {output.evalue}"
+            # A frame of the test shows the lines around it; those of the student's code may stay.
+            frames = [] if output.ename in ("AssertionError", "NotYet") else output.traceback[:-1]
+            output.traceback = [*(f for f in frames if not _shows(f, hidden)), said]
+
+
+def _hidden_lines(source: str) -> list[str]:
+    """The lines of a test that students must not read, its marks among them."""
+    parts = re.findall(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", source, flags=re.DOTALL)
+    lines = [line.strip() for part in parts for line in part.splitlines()]
+    return [line for line in lines if len(line) > 10]
+
+
+def _shows(frame: str, lines: list[str]) -> bool:
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", frame)
+    return any(line in plain for line in lines)

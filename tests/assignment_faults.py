@@ -112,8 +112,11 @@ UNSOLVED_6 = Fault(
 
 
 def _copy_a_check(notebook: NotebookNode) -> None:
-    """Copied with its metadata, as JupyterLab does."""
-    notebook.cells.insert(0, copy.deepcopy(find(notebook, "task3_mix")))
+    """Copied with its metadata, as JupyterLab does, and without the tests that no student has."""
+    double = copy.deepcopy(find(notebook, "task3_mix"))
+    double.source = double.source.partition("### BEGIN HIDDEN TESTS")[0]
+    double["id"] = "double"
+    notebook.cells.insert(0, double)
 
 
 def _tamper(notebook: NotebookNode) -> None:
