@@ -136,7 +136,7 @@ def _pack(path: Path) -> None:
     files += [
         path
         for path in sorted((root / "kdutils").rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".lock"
     ]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
