@@ -35,7 +35,7 @@ from .losses import LabelLoss, Loss
 from .metrics import PairedDifference, paired_interval
 from .settings import settings
 from .soft_targets import SoftTargets
-from .train import Recipe, Row, TeacherLogits, TrainingDiverged, autocast, evaluate, fit
+from .train import Recipe, Row, TeacherLogits, TrainingDiverged, autocast, evaluate, fit, predict
 from .views import epoch_images, normalise
 
 if TYPE_CHECKING:
@@ -164,6 +164,17 @@ class CleanTargets:
 
     def epoch(self, views: list[int] | None) -> Tensor:
         return self.targets.clean()
+
+
+class QuietTargets:
+    """The same teacher with smaller logits: what it thinks, said less loudly."""
+
+    def __init__(self, targets: SoftTargets, factor: float) -> None:
+        self.targets, self.factor = targets, factor
+        self.fingerprint = f"{targets.fingerprint}-times-{factor}"
+
+    def epoch(self, views: list[int] | None) -> Tensor:
+        return self.factor * self.targets.epoch(views)
 
 
 class TrainModeTargets:
@@ -348,6 +359,22 @@ ARMS: tuple[Arm, ...] = (
         "The best teacher of the course: does the gap make it worse?",
         teacher="strong",
     ),
+    Arm(
+        "quiet_hot",
+        "the usual teacher at T = 20, logits times 0.4",
+        "As small as those of the label-smoothed teacher, without any smoothing.",
+        HOT,
+        wrap=lambda targets, plan: QuietTargets(targets, 0.4),
+        against="hot",
+    ),
+    Arm(
+        "quiet_strong",
+        "very strong teacher, logits times 0.4",
+        "Is it the gap, or the size of its logits?",
+        teacher="strong",
+        wrap=lambda targets, plan: QuietTargets(targets, 0.4),
+        against="strong",
+    ),
 )
 
 
@@ -492,6 +519,7 @@ class Lab:
         test_curve: list[float] = []
 
         def after(row: Row) -> None:
+            rows.append(row)
             if peek:
                 test_curve.append(_percent(evaluate(student, self.data.test).accuracy))
             if arm.after_epoch is not None:
@@ -500,10 +528,10 @@ class Lab:
         problem = ""
         rows: list[Row] = []
         try:
-            rows = fit(
+            fit(
                 student, self.part, recipe, loss=arm.loss, soft_targets=self._wrapped(arm),
                 seed=seed, progress=False, on_epoch=after,
-            ).rows  # fmt: skip
+            )  # fmt: skip
         except TrainingDiverged as error:
             problem = str(error)
         test = test_curve[-1:] if peek else [_percent(evaluate(student, self.data.test).accuracy)]
@@ -537,7 +565,8 @@ class Lab:
         }
 
     def _teachers(self, arms: set[str]) -> dict[str, Record]:
-        """Accuracies of the teachers of these arms, in per cent; measured once, then read."""
+        """What to know of the teachers of these arms: accuracies in per cent, on validation and on
+        the student's images, and the standard deviation of their logits. Measured once."""
         found = {}
         for name in dict.fromkeys(each.teacher for each in ARMS if each.name in arms):
             if name is None:
@@ -551,12 +580,14 @@ class Lab:
 
     def _describe(self, name: str) -> Record:
         model = self.teacher(name)
-        first = replace(self.part.train.subset(min(2000, len(self.part.train))))
+        first = self.part.train.subset(min(2000, len(self.part.train)))
+        logits = predict(model, self.data.val)
         return {
             "network": getattr(model, "name", ""),
             "parameters": models.count_parameters(model),
             "val_accuracy": _percent(evaluate(model, self.data.val).accuracy),
             "train_accuracy": _percent(evaluate(model, first).accuracy),
+            "logit_spread": round(float((logits - logits.mean(1, keepdim=True)).std()), 2),
         }
 
 
@@ -628,6 +659,8 @@ class Effect:
         cost: that gain minus the gain of the arm that does it right. Both have the same baseline,
             unless the number of epochs is the suspect; then it is a difference of differences.
         gains, costs: the same for single seeds.
+        diverged: how many of the runs broke off because the loss became NaN; what was measured
+            then is the last good epoch.
     """
 
     name: str
@@ -638,6 +671,7 @@ class Effect:
     cost: PairedDifference
     gains: tuple[float, ...]  # of single seeds
     costs: tuple[float, ...]
+    diverged: int = 0
 
     @property
     def verdict(self) -> str:
@@ -649,7 +683,10 @@ class Effect:
         return "no difference" if self.cost.verdict == "no difference" else "looks better"
 
 
-CONTROLS = ("labels", "distilled", "weak_labels", "labels_short", "hot")  # no suspects
+# No suspects, but what they are compared with, or what explains them.
+CONTROLS = (
+    "labels", "distilled", "weak_labels", "labels_short", "hot", "quiet_hot", "quiet_strong",
+)  # fmt: skip
 BEST_ON_TEST = Arm(  # no run of its own: it reads the curve of the correct one
     "best_on_test",
     "best epoch picked on test",
@@ -672,15 +709,19 @@ def effects(record: Record) -> list[Effect]:
         if each.name in CONTROLS or len(cost) < 2:
             continue
         mean = sum(known[each.name].values()) / len(known[each.name])
-        pair = {seed: gain(each)[seed] for seed in cost}, cost
+        gained = {seed: gain(each)[seed] for seed in cost}
+        broken = sum(run["arm"] == each.name and "diverged" in run for run in record["runs"])
         found.append(
             Effect(
                 each.name,
                 each.title,
                 each.story,
                 mean,
-                *(_interval(part) for part in pair),
-                *(tuple(part.values()) for part in pair),
+                _interval(gained),
+                _interval(cost),
+                tuple(gained.values()),
+                tuple(cost.values()),
+                broken,
             )  # fmt: skip
         )
     return found
@@ -733,7 +774,9 @@ def verdict_table(found: Sequence[Effect]) -> str:
     lines = ["| suspect | what is wrong | it costs, points | its owner sees, points | verdict |",
              "|---|---|---:|---:|---|"]  # fmt: skip
     for effect in sorted(found, key=lambda effect: effect.cost.mean):
-        cells = effect.title, effect.story, _cell(effect.cost), _cell(effect.gain), effect.verdict
+        n = f" The loss became NaN in {effect.diverged} of {effect.cost.n} runs."
+        story = effect.story + (n if effect.diverged else "")
+        cells = effect.title, story, _cell(effect.cost), _cell(effect.gain), effect.verdict
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from small import TinyNet, tiny_data
 from torch import Tensor, nn
 
-from kdutils import checks, train
+from kdutils import checks, losses, train, views
 from kdutils.checks import FAIL, PASS, QUESTIONS, SKIP
 from kdutils.data import ImageData
 from kdutils.losses import Distillation, LabelLoss, Loss, logit_matching_loss
@@ -331,3 +333,38 @@ def test_run_adds_the_control_on_request() -> None:
     data, teacher = setting()
     report = checks.run(TinyNet(2), teacher, data, RIGHT, images=64, control=True)
     assert [each.check for each in report.verdicts] == list(QUESTIONS)
+
+
+# --- the exercise of notebook 07 --------------------------------------------------------------
+
+PLANTED = {
+    1: "scale",
+    2: "alignment",
+    3: "teacher_mode",
+    4: "student_mode",
+    5: "direction",
+    6: "views",
+}
+
+
+@cache
+def exercise() -> tuple[dict[int, Loop], dict[int, Loss], str]:
+    """The six loops and losses, as the cells of the notebook define them; and its whole text."""
+    script = Path(__file__).parents[1] / "notebooks/scripts/07_when_distillation_hurts.py"
+    text = script.read_text(encoding="utf-8")
+    names = {"torch": torch, "F": F, "losses": losses, "train": train, "views": views}
+    for cell in re.split(r"^# %%.*\n", text, flags=re.MULTILINE):
+        if re.match(r"def (epoch_of|loop_\d|loss_\d)\(", cell):
+            exec(cell, names)
+    loops = {number: names[f"loop_{number}"] for number in PLANTED}
+    return loops, {number: names[f"loss_{number}"] for number in PLANTED}, text
+
+
+@pytest.mark.parametrize("number", PLANTED)
+def test_each_loop_of_the_exercise_has_the_bug_that_its_solution_names(number: int) -> None:
+    loops, functions, text = exercise()
+    data, teacher = setting()
+    report = checks.run(TinyNet(2), teacher, data, functions[number], loops[number], images=200)
+    assert report.failed == [PLANTED[number]], str(report)
+    solution = re.search(rf"^# {number}\. `(\w+)`", text, flags=re.MULTILINE)
+    assert solution and solution[1] == PLANTED[number]
