@@ -118,6 +118,13 @@ def test_page_holds_all_figures_and_says_what_it_shows(shown: demo.Demo) -> None
     assert all(isinstance(one, LiveFigure) and one.image.value for one in figures)
 
 
+def test_photographs_get_a_map_of_the_shapes_beside_the_truth(shown: demo.Demo) -> None:
+    _, tabs = app.page(replace(shown, truth=None)).children
+    assert tabs.titles == (*app.TABS, app.TRUTH_TAB)
+    without, beside = tabs.children[2].children[-1], tabs.children[-1].children[-1]
+    assert "truth" not in without.text.value and "agreement with the truth" in beside.text.value
+
+
 def test_the_mixer_shows_an_image_worth_mixing(shown: demo.Demo) -> None:
     row = app.furthest_apart(shown)
     assert int(shown.teacher_logits[row].argmax()) == int(shown.labels[row])

@@ -9,6 +9,7 @@ import torch
 
 from ..losses import softened
 from ..metrics import kl_divergence
+from . import demo as demo_module
 from .demo import Demo, demo
 from .distiller import distil_it_yourself
 from .explorer import temperature_explorer
@@ -28,19 +29,30 @@ TABS = {
 }
 
 
+# For photographs nobody knows how alike two classes truly are; for the drawn shapes we do.
+TRUTH_TAB = "Map and truth"
+TRUTH_ADVICE = (
+    "The drawn shapes were generated from a known likeness of their classes, so a teacher's map can "
+    "be held against the truth."
+)
+
+
 def page(shown: Demo | None = None) -> controls.VBox:
-    """All four interactive figures in tabs, under a line that says what is shown.
+    """All interactive figures in tabs, under a line that says what is shown.
 
     Args:
         shown: the data; default what `demo()` finds here.
     """
     shown = demo() if shown is None else shown
+    content = {name: (TABS[name], one) for name, one in zip(TABS, figures(shown), strict=True)}
+    if shown.truth is None:
+        content[TRUTH_TAB] = (TRUTH_ADVICE, true_map())
     tabs = controls.Tab(
         children=[
             controls.VBox([controls.HTML(f"<p style='{PROSE};margin:0'>{advice}</p>"), figure])
-            for advice, figure in zip(TABS.values(), figures(shown), strict=True)
+            for advice, figure in content.values()
         ],
-        titles=list(TABS),
+        titles=list(content),
     )
     note = controls.HTML(
         f"<p role='note' style='{PROSE}'>Every control works from the keyboard too: Tab goes to it, "
@@ -69,6 +81,14 @@ def figures(shown: Demo) -> list[controls.VBox]:
             recipe=shown.recipe,
         ),
     ]  # fmt: skip
+
+
+def true_map() -> controls.VBox:
+    """The class map of the embedded set, beside the truth that it was generated from."""
+    drawn = demo_module.shapes()
+    return class_map(
+        drawn.teacher_logits, drawn.labels, drawn.classes, drawn.truth, drawn.name
+    )  # fmt: skip
 
 
 def furthest_apart(shown: Demo, temperature: float = 4.0) -> int:

@@ -112,6 +112,7 @@ def _cifar(data: ImageData) -> Demo:
         f"{data.name}: {SHOWN} validation images, seen by the shipped teacher and "
         f"{student} student.",
         None, part, artifacts.soft_targets(teacher, part), {}, PHOTO_EPOCHS,
+        lambda epochs: replace(SHORT, epochs=epochs),
     )  # fmt: skip
 
 

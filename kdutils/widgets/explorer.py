@@ -92,7 +92,7 @@ class TemperatureExplorer(LiveFigure):
             description="Show",
             tooltip="Which pictures to look at",
             style={"description_width": "6.5em"},
-            layout={"width": "22em"},
+            layout={"width": "26em", "max_width": "100%"},
         )
         self.which = controls.IntSlider(
             min=1,
