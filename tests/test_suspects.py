@@ -347,6 +347,23 @@ def test_the_crime_is_recorded(recorded: dict[str, Any]) -> None:
     assert suspects.compare(recorded, "distilled", "labels").verdict == "higher"
     assert suspects.compare(recorded, "both", "labels").verdict == "lower"
     assert suspects.compare(recorded, "weak_labels", "labels").verdict == "lower"
+    assert suspects.compare(recorded, "both", "weak_labels").verdict == "higher"
+
+
+def test_the_second_look_is_recorded(recorded: dict[str, Any]) -> None:
+    """Loudness explains the strong teacher, and more than half of what smoothing gains."""
+    by = {(a, b): suspects.compare(recorded, a, b) for a, b in (
+        ("quiet_strong", "strong"), ("quiet_strong", "distilled"), ("quiet_hot", "hot"),
+        ("smoothed_hot", "hot"), ("smoothed_hot", "quiet_hot"),
+    )}  # fmt: skip
+    assert by["quiet_strong", "strong"].verdict == "higher"
+    assert by["quiet_strong", "distilled"].verdict == "no difference"
+    assert by["quiet_hot", "hot"].verdict == by["smoothed_hot", "quiet_hot"].verdict == "higher"
+    assert by["quiet_hot", "hot"].mean > by["smoothed_hot", "hot"].mean / 2
+    spread = {name: about["logit_spread"] for name, about in recorded["teachers"].items()}
+    assert spread["smoothed"] < spread["good"] < spread["strong"]
+    # The factor of the quiet teachers was chosen for this:
+    assert 0.4 * spread["good"] == pytest.approx(spread["smoothed"], rel=0.1)
 
 
 def prose() -> str:
