@@ -111,7 +111,7 @@ show(suspect_plots.noise_figure(accuracy, noise, abs(gap), data_name=where),
 # %%
 long_runs = {row["role"]: row for row in shipped.results()}["baseline"]
 calm = suspects.seed_noise(long_runs["test_accuracy"])
-print(f"{calm.runs} long runs: mean {artifacts.spread(long_runs['test_accuracy'])}")
+print(f"Long runs: {artifacts.spread(long_runs['test_accuracy'])}")
 print(f"Two of those differ by {abs(gap):.2f} points or more {100 * calm.chance(abs(gap)):.1f} % "
       "of the time.")  # fmt: skip
 
@@ -122,10 +122,9 @@ assert noise.chance(10) < noise.chance(1), "a large gap is rarer than a small on
 print("Right: one run each is no evidence until you know how far runs of one recipe lie apart.")
 
 # %% [markdown]
-# So it depends on the training. In a short one, chance alone makes such a gap every few times; in a
-# long one it hardly ever does. The published student, at 72.70 %, was trained less than our long
-# runs and more than our short ones. Chance is not cleared, and not convicted: single runs cannot
-# tell. From here on we use five seeds for everything, and compare them in pairs.
+# So it depends on the training. In a short one, chance alone makes such a gap about one time in ten;
+# in a long one it hardly ever does. The published student, at 72.70 %, lies between our short runs
+# and our long ones. Chance is not cleared, and not convicted: single runs cannot tell. From here on we use five seeds for everything, and compare them in pairs.
 #
 # ### The scene, set again
 #
@@ -239,8 +238,8 @@ correct_gain = suspects.compare(record, "distilled", "labels")
 show(suspect_plots.suspects_figure(found, correct_gain, data_name=where),
      "One row for each suspect. Left: test accuracy against labels only, with the gain of the "
      "correct recipe as a band. Right: against the arm that does it right. Bars are 95 % intervals "
-     "over five paired seeds. Triangles: worse than labels only; diamonds: costs points; circles: "
-     "no difference.")  # fmt: skip
+     "over five paired seeds. Triangles pointing down: worse than labels only; diamonds: costs "
+     "points; circles: no difference; triangles pointing up: better.")  # fmt: skip
 
 # %%
 from IPython.display import Markdown
@@ -268,7 +267,7 @@ Markdown(suspects.verdict_table(found))
 #   answers.
 # - **The student in eval mode** is normalised with statistics that no longer follow it. Its
 #   activations drift away, and the loss becomes NaN in the second epoch: the accuracy shown is
-#   that of the first. With a gentler learning rate it would go wrong more quietly.
+#   that of the first. With a gentler learning rate it might go wrong more quietly.
 # - **A weak teacher** drags its student down to its own level: nine tenths of the loss ask for it.
 # - **Softmax twice** makes the targets of all images nearly the same and nearly flat. What is left
 #   is, once more, a tenth of the labels' loss.
@@ -284,7 +283,7 @@ Markdown(suspects.verdict_table(found))
 # - **Mean reduction alone** does nothing at all: $0.9 \times T^2 / 10 = 1.44$ is still much more
 #   than the 0.1 of the labels. Two factors happen to cancel, 10 classes and $T^2 = 16$. Take away
 #   $T^2$ as well, and it is the crime of section 1. A bug can hide behind another factor for
-#   years; with 100 classes it would not have been hidden.
+#   years; with 100 classes, this one might come out.
 # - **The unaugmented cache** has an interval from two points lost to half a point won. So "no
 #   difference" means that five seeds cannot tell, not that it is harmless. Our views are gentle, two
 #   pixels and a flip; with strong augmentation Beyer and others find that it matters.
