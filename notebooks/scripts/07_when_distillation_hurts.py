@@ -46,8 +46,8 @@ kdutils.settings()
 
 # %% [markdown]
 # The experiments below are many: each suspect is a training of its own, repeated with five seeds.
-# One run of `python -m kdutils suspects` made them all, and its results are kept beside the code.
-# In the `full` profile this cell measures everything anew, on your images; that takes an hour or
+# `python -m kdutils suspects` makes them all, and the results are kept beside the code. In the
+# `full` profile this cell measures everything anew, on your images; that takes an hour or
 # two, and can be stopped and continued.
 
 # %%
@@ -591,8 +591,9 @@ print(f"{len(guesses)} of {len(LOOPS)} found.")
 #
 # - Two runs of one recipe can differ by more than the gap in a table: first ask how far, then look
 #   for a culprit.
-# - A distilled student below its baseline is most often hardly taught at all (a soft term lost in a
-#   reduction, a second softmax) or taught about other images; some famous mistakes cost nothing.
+# - Our students fell below their baseline when they were hardly taught (a soft term lost on the way),
+#   taught about other images or by a weak teacher, or in the wrong mode; some famous mistakes cost
+#   nothing here.
 # - Probe the loss, watch the loop, and let each check say one thing: that takes a minute, and no
 #   training.
 #
