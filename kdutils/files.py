@@ -15,11 +15,16 @@ class DiskFull(OSError):
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, durable: bool = True) -> Iterator[Path]:
     """A temporary path beside `target`; on a clean exit it is renamed onto `target`.
 
     On any error the temporary file is removed and `target` is as it was before. Renaming within a
     folder is atomic, so a reader, or a process killed at any moment, meets the old or the new.
+
+    Args:
+        target: the file to write; its folder is made.
+        durable: wait until the bytes are on the disk, so that even a power cut leaves a whole file.
+            False for what can be made again, where the reader notices missing bytes.
 
     Raises:
         DiskFull: the disk is full.
@@ -31,8 +36,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield part
         part.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)  # mkstemp: 0600
-        with open(part, "r+b") as file:  # Windows syncs only what is open for writing
-            os.fsync(file.fileno())
+        if durable:
+            with open(part, "r+b") as file:  # Windows syncs only what is open for writing
+                os.fsync(file.fileno())
         os.replace(part, target)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

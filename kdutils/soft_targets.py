@@ -169,7 +169,8 @@ class SoftTargets:
         logits = self._logits(apply_view(self.images[self._slices[number]], view)).clone().half()
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_path(self._path(number, view)) as path, open(path, "wb") as file:
+            target = self._path(number, view)
+            with atomic_path(target, durable=False) as path, open(path, "wb") as file:
                 np.save(file, logits.numpy())
         return logits
 
@@ -181,7 +182,8 @@ class SoftTargets:
         return self.folder is not None and self._path(number, view).exists()
 
     def _read(self, number: int, view: int) -> Tensor | None:
-        """What is on disk, or None when it is absent or cut short (it is then made again)."""
+        """What is on disk, or None when it is absent, cut short or has rows that a power cut left
+        empty (it is then made again)."""
         if not self._stored(number, view):
             return None
         try:
@@ -190,7 +192,8 @@ class SoftTargets:
             return None
         part = self._slices[number]
         fits = values.ndim == 2 and len(values) == part.stop - part.start
-        return torch.from_numpy(values) if fits and values.dtype == np.float16 else None
+        whole = fits and values.dtype == np.float16 and bool(values.any(axis=1).all())
+        return torch.from_numpy(values) if whole else None
 
 
 def _on(device: torch.device, model: nn.Module) -> nn.Module:

@@ -127,15 +127,17 @@ def test_alignment_check_catches_another_view(tmp_path: Path) -> None:
         targets.check_alignment()
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "shape", "dtype"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "shape", "dtype", "unwritten rows"])
 def test_damaged_files_are_made_again(tmp_path: Path, damage: str) -> None:
     first = SoftTargets(TinyNet(), IMAGES, tmp_path)
     expected = first.clean()
     path = next(first.folder.glob("block000*"))
     if damage == "shape":
-        np.save(path, np.zeros((3, 10), np.float16))
+        np.save(path, np.ones((3, 10), np.float16))
     elif damage == "dtype":
-        np.save(path, np.zeros((1024, 10), np.float64))
+        np.save(path, np.ones((1024, 10), np.float64))
+    elif damage == "unwritten rows":
+        np.save(path, np.where(np.arange(1024)[:, None] < 900, np.load(path), np.float16(0)))
     else:
         path.write_bytes(path.read_bytes()[: 100 if damage == "cut" else 0])
     again = SoftTargets(TinyNet(), IMAGES, tmp_path)
