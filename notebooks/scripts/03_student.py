@@ -23,8 +23,8 @@
 # - **judge** whether a gap between two numbers can be blamed on luck;
 # - **locate** where the student errs and the teacher does not: the room that distillation has.
 #
-# **Needs:** notebooks 01 and 02. **Time:** about 8 minutes on two cores (`class` profile), and as
-# long as notebook 02 on top if the teacher has not been trained yet.
+# **Needs:** notebooks 01 and 02. **Time:** about 5 minutes on two cores (`class` profile), most of
+# it training that you can watch. On images without a finished teacher, as long as notebook 02 on top.
 
 # %% [markdown]
 # ## The student of the table

@@ -27,8 +27,8 @@
 # - **recognise** two silent mistakes that weaken the loss by a factor you can name in advance.
 #
 # **Needs:** notebooks 02 and 03, or just an idea of what a logit is. **Time:** half a minute on
-# two cores (`class` profile) when notebook 02 has run before; else the teacher is trained first,
-# which takes a quarter of an hour or so.
+# two cores (`class` profile) when notebook 03 has run before; else a student is trained first,
+# which takes a minute or two (and a teacher, on images for which none comes with the course).
 
 # %%
 import warnings

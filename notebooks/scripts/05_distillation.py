@@ -30,7 +30,7 @@
 # - **test** with controls what the soft targets contribute beyond softness;
 # - **compare** two students by class, by agreement with the teacher, and by calibration.
 #
-# **Needs:** the loss of notebook 04. **Time:** about 15 minutes on two cores the first time
+# **Needs:** the loss of notebook 04. **Time:** about 9 minutes on two cores the first time
 # (`class` profile), most of it training that you can watch; a minute when it is done again.
 
 # %%

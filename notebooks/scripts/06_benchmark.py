@@ -322,7 +322,8 @@ side.style.format(precision=2, thousands=",").set_caption(f"here: {data.name}, {
 # between the two students, in each table by itself.
 #
 # What made the published student worse? Notebook 04 named two suspects, and section 4 of notebook
-# 05 a third. Finding the culprit takes experiments of its own, in a notebook of its own.
+# 05 a third. Finding the culprit takes experiments of its own:
+# [07 · When distillation hurts](07_when_distillation_hurts.ipynb).
 
 # %%
 # Self-check
