@@ -53,7 +53,9 @@ RECIPES: dict[tuple[str, bool], Recipe] = {
 }
 # The same for the `full` profile on photographs: long trainings, behind the README's numbers.
 PATIENT: dict[str, Recipe] = {
-    "teacher": Recipe(epochs=32, batch_size=256, learning_rate=0.3, cutout=8),
+    "teacher": Recipe(
+        epochs=28, batch_size=512, learning_rate=0.1, warmup=0.1, muon=0.08, cutout=12
+    ),
     "student": Recipe(epochs=30, batch_size=64, learning_rate=0.1),
 }
 REHEARSAL = Recipe(epochs=2, batch_size=128, learning_rate=0.2)  # to see the loop at work

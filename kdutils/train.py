@@ -30,6 +30,7 @@ from . import parallel
 from .files import atomic_path
 from .losses import LabelLoss, Loss
 from .metrics import Metrics, summarise
+from .optim import optimizer
 from .precision import autocast
 from .settings import settings
 from .views import epoch_images, epoch_views, normalise
@@ -69,6 +70,7 @@ class Recipe:
 
     The rate climbs linearly to its peak over the first `warmup` share of all steps, then falls
     linearly to zero. Weight decay acts on weight matrices and filters, not on biases and norms.
+    With `muon` the filters are turned by Muon instead, see `kdutils.optim`; SGD has the rest.
 
     With `ema` the network that is measured and handed back has an average of the weights along
     the way, which is steadier than the last ones (Polyak & Juditsky 1992). `cutout` erases a
@@ -78,11 +80,12 @@ class Recipe:
 
     epochs: int = 8
     batch_size: int = 128
-    learning_rate: float = 0.25  # the peak
+    learning_rate: float = 0.25  # the peak, of SGD
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: float = 0.2  # share of all steps, 0..1
     augment: bool = True  # show views; False shows every image unchanged
+    muon: float = 0.0  # the peak of Muon's rate, for filters; 0: SGD for all
     ema: float = 0.0  # averaged weights: share kept at each update, every 5 steps; 0: no average
     cutout: int = 0  # side of the square erased from each training image, in pixels; 0: none
 
@@ -94,6 +97,10 @@ class Recipe:
             )
         if not 0 <= self.warmup < 1:
             raise ValueError(f"Warm-up is {self.warmup}; it is a share of all steps, 0 up to 1.")
+        if not 0 <= self.muon < 1:
+            raise ValueError(
+                f"Muon's rate is {self.muon}; it is how far filters turn in a step, 0 up to 1."
+            )
         if not 0 <= self.ema < 1 or self.cutout < 0:
             raise ValueError(
                 f"Averaged weights keep a share of 0 up to, not 1, and cutout is a side in pixels; "
@@ -232,7 +239,7 @@ class _Run:
                 f"A batch of {self._batch_size} cannot be shared by {parallel.size()} processes; "
                 "take a larger batch or fewer processes."
             )
-        self.optimizer = _optimizer(model, recipe)
+        self.optimizer = optimizer(self.model, recipe)
         self.history = History()
         self.live: dict[str, Tensor] | None = None
         self.good = _copy(model.state_dict())
@@ -273,7 +280,7 @@ class _Run:
         with _seeded(self.seed, epoch, self.device):
             for number, batch in enumerate(self._batches(epoch)):
                 step = epoch * self.steps + number
-                self._set_rate(step)
+                self.optimizer.set_rate(self._rate(step))
                 totals += self._step(images, teacher_logits, batch, epoch)
                 if average is not None and (step + 1) % AVERAGE_EVERY == 0:
                     _blend(average, self.model.state_dict(), self._kept(step))
@@ -302,7 +309,7 @@ class _Run:
             "train_accuracy": accuracy,
             "val_accuracy": val_accuracy,
             "val_nll": val_nll,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.recipe.learning_rate * self._rate(self.steps * (epoch + 1) - 1),
             "seconds": before + time.perf_counter() - began,
         }
 
@@ -349,16 +356,14 @@ class _Run:
         # one of several processes must not leave alone; there the epoch's mean tells.
         if self.device.type == "cpu" and not parallel.together():
             self._check_finite(loss.item(), epoch)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         parallel.weighted(loss, len(share), len(batch)).backward()
         self.optimizer.step()
         right = (logits.detach().argmax(-1) == labels).sum()
         return torch.stack([loss.detach().double() * len(share), right.double()])
 
-    def _set_rate(self, step: int) -> None:
-        rate = triangular(step, self.recipe.epochs * self.steps, self.recipe.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * rate
+    def _rate(self, step: int) -> float:
+        return triangular(step, self.recipe.epochs * self.steps, self.recipe.warmup)
 
     def _check_finite(self, loss: float, epoch: int) -> None:
         if not math.isfinite(loss):
@@ -424,7 +429,7 @@ def identity(
 def _said(recipe: Recipe) -> dict[str, Any]:
     """The recipe's fields; those that came later only where used, so that older runs stay known."""
     fields = asdict(recipe)
-    return {name: value for name, value in fields.items() if value or name not in ("ema", "cutout")}
+    return {name: value for name, value in fields.items() if value or name not in ("ema", "cutout", "muon")}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -510,24 +515,6 @@ def _blend(average: dict[str, Tensor], state: dict[str, Tensor], kept: float) ->
             average[name].lerp_(value, 1 - kept)
         else:
             average[name].copy_(value)
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    learned = [p for p in model.parameters() if p.requires_grad]
-    weights = [p for p in learned if p.ndim > 1]
-    others = [p for p in learned if p.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.SGD(
-        groups,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        foreach=True,
-    )
 
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -23,7 +23,29 @@ def test_student_layers_in_order() -> None:
 
 
 def test_teacher_is_no_bigger_than_the_tables() -> None:
-    assert models.count_parameters(models.build("teacher")) == 1_715_000 <= 4_664_970
+    assert models.count_parameters(models.build("teacher")) == 2_490_296 <= 4_664_970
+
+
+def test_pocket_is_no_bigger_than_the_student() -> None:
+    pocket = models.build("pocket")
+    assert models.count_parameters(pocket) == 102_640 <= 106_826
+    assert models.count_macs(pocket) == 18_524_720
+
+
+def test_filters_used_twice_count_once_but_work_twice() -> None:
+    rows = models.layer_table(models.Revisited(16, 2), input_shape=(1, 16, 8, 8))
+    first, second = (row for row in rows if row.kind == "Conv2d")
+    assert (first.parameters, second.parameters) == (9 * 16 * 16, 0)
+    assert first.macs == second.macs == 9 * 16 * 16 * 8 * 8
+
+
+def test_two_turns_are_two_residual_layers_with_the_same_filters() -> None:
+    twice = models.Revisited(16, 2).eval()
+    once = models.Residual(16).eval()
+    with torch.no_grad():
+        once.conv.weight.copy_(twice.conv.weight)
+    images = torch.randn(2, 16, 8, 8)
+    torch.testing.assert_close(twice(images), once(once(images)))
 
 
 @pytest.mark.parametrize("name", models.names())

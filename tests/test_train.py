@@ -215,6 +215,7 @@ def test_older_runs_keep_their_identity() -> None:
     }  # fmt: skip
     assert said(replace(QUICK, ema=0.9))["ema"] == 0.9
     assert said(replace(QUICK, cutout=8))["cutout"] == 8
+    assert said(replace(QUICK, muon=0.1))["muon"] == 0.1
     assert said(replace(QUICK, weight_decay=0.0))["weight_decay"] == 0.0
 
 
@@ -348,10 +349,12 @@ def test_small_sets_and_ragged_batches_train() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"epochs": 0}, {"batch_size": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"cutout": -1}]
+    "bad",
+           [{"epochs": 0}, {"batch_size": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"cutout": -1},
+            {"muon": 1.5}],
 )
 def test_senseless_recipes_are_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"at least one epoch|share of all steps|side in pixels"):
+    with pytest.raises(ValueError, match=r"at least one epoch|share of all steps|side in pixels|turn"):
         Recipe(**bad)
 
 

@@ -123,10 +123,11 @@ def test_distilling_from_what_was_trained_before(
 def test_recipe_options_arrive(tmp_path: Path) -> None:
     out = tmp_path / "run"
     args = ["--epochs", "1", "--batch-size", "50", "--learning-rate", "0.05", "--ema", "0.5",
-            "--cutout", "8", "--label-smoothing", "0.1"]  # fmt: skip
+            "--cutout", "8", "--muon", "0.02", "--label-smoothing", "0.1"]  # fmt: skip
     assert main(["train", "student", "--out", str(out), *args]) == 0
     record = json.loads((out / "record.json").read_text())
-    asked = {"epochs": 1, "batch_size": 50, "learning_rate": 0.05, "ema": 0.5, "cutout": 8}
+    asked = {"epochs": 1, "batch_size": 50, "learning_rate": 0.05, "ema": 0.5, "cutout": 8,
+             "muon": 0.02}  # fmt: skip
     assert {key: record["recipe"][key] for key in asked} == asked
     assert record["identity"]["loss"] == "LabelLoss(smoothing=0.1)"
 

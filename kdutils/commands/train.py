@@ -80,6 +80,9 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch-size", metavar="N", type=int, help="images in one step")
     group.add_argument("--learning-rate", metavar="R", type=float, help="the peak of the triangle")
     group.add_argument(
+        "--muon", metavar="R", type=float, help="peak rate of Muon for filters; 0: SGD for all"
+    )
+    group.add_argument(
         "--ema", metavar="D", type=float, help="keep averaged weights, for example 0.99 (off)"
     )
     group.add_argument(
@@ -164,7 +167,7 @@ def _recipe(args: argparse.Namespace, data: ImageData) -> Recipe:
         recipe = series.recipe(args.name, data, epochs)
     except KeyError:  # a network without a recipe of its own
         recipe = series.recipe("student", data, epochs)
-    fields = ("epochs", "batch_size", "learning_rate", "ema", "cutout")
+    fields = ("epochs", "batch_size", "learning_rate", "muon", "ema", "cutout")
     asked = {name: getattr(args, name) for name in fields}
     return replace(recipe, **{name: value for name, value in asked.items() if value is not None})
 
