@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SEEDS = (0, 1, 2, 3, 4)
 
 # Recipes and losses, chosen on validation.
-TEACHER, STUDENT = series.PATIENT["teacher"], series.PATIENT["student"]
+TEACHER, STUDENT, POCKET = (series.PATIENT[name] for name in ("teacher", "student", "pocket"))
 DISTILLATION = Distillation(temperature=4.0, soft_weight=0.9)
 
 Record = dict[str, Any]
@@ -63,6 +63,9 @@ ARMS: dict[str, Arm] = {
             "student, answers exchanged within a class", True, "baseline"),
         Arm("shuffled", "student", "control", STUDENT,
             "student, answers shuffled across images", True, "baseline"),
+        Arm("pocket_labels", "pocket", "baseline", POCKET, "pocket student, labels only"),
+        Arm("pocket", "pocket", "distilled", POCKET, "pocket student, distilled", True,
+            "pocket_labels"),
     )
 }  # fmt: skip
 SHIPPED = ("teacher", "baseline", "distilled", "pocket")

@@ -278,6 +278,30 @@ def _draw_runs(
 
 
 @styled
+def accuracy_over_time(records: Sequence[Mapping[str, Any]], *, data_name: str = "") -> Figure:
+    """Validation accuracy against training time, one line for each record of `shipped.results()`.
+
+    Faint lines are the seeds, the strong one is their mean. Epochs are placed at the median of the
+    seeds' times, so that a seed whose machine was busy does not bend the picture.
+    """
+    figure = new_figure(7.5, 4.2, "What patience buys", data_name)
+    axes = figure.subplots()
+    for position, record in enumerate(records):
+        curves = np.array([run["curve"] for run in record["runs"]], dtype=float)
+        minutes, accuracy = np.median(curves[..., 0], 0) / 60, curves[..., 1] / 100
+        colour, seeds = role_colour(record["role"], position), len(curves)
+        if seeds > 1:
+            axes.plot(minutes, accuracy.T, color=colour, lw=0.7, alpha=0.35)
+        label = f"{record['name']}, {record['epochs']} epochs" + f", {seeds} seeds" * (seeds > 1)
+        axes.plot(minutes, accuracy.mean(0), color=colour, lw=2, label=label)
+    axes.set(xlabel="training time, minutes", ylabel="validation accuracy")
+    percent_axis(axes.yaxis, None)
+    axes.grid(axis="y")
+    axes.legend(loc="lower right")
+    return figure
+
+
+@styled
 def network_diagram(
     rows: Iterable[Any], *, name: str = "", input_shape: Sequence[int] = (3, 32, 32)
 ) -> Figure:

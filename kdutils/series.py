@@ -46,10 +46,12 @@ PUBLISHED: tuple[dict[str, Any], ...] = tuple(
 # images: smaller batches give its teacher enough steps. A peak too high hurts the distilled
 # student most, because T^2 makes the early soft gradients large.
 RECIPES: dict[tuple[str, bool], Recipe] = {
-    ("teacher", False): Recipe(batch_size=256, learning_rate=0.25),
+    ("teacher", False): Recipe(batch_size=256, learning_rate=0.1, warmup=0.1, muon=0.06),
     ("teacher", True): Recipe(batch_size=128, learning_rate=0.2),
     ("student", False): Recipe(batch_size=64, learning_rate=0.1),
     ("student", True): Recipe(batch_size=64, learning_rate=0.1),
+    ("pocket", False): Recipe(batch_size=256, learning_rate=0.1, warmup=0.1, muon=0.05),
+    ("pocket", True): Recipe(batch_size=64, learning_rate=0.1, warmup=0.1, muon=0.03),
 }
 # The same for the `full` profile on photographs: long trainings, behind the README's numbers.
 PATIENT: dict[str, Recipe] = {
@@ -57,6 +59,7 @@ PATIENT: dict[str, Recipe] = {
         epochs=28, batch_size=512, learning_rate=0.1, warmup=0.1, muon=0.08, cutout=12
     ),
     "student": Recipe(epochs=30, batch_size=64, learning_rate=0.1),
+    "pocket": Recipe(epochs=30, batch_size=256, learning_rate=0.1, warmup=0.1, muon=0.05),
 }
 REHEARSAL = Recipe(epochs=2, batch_size=128, learning_rate=0.2)  # to see the loop at work
 REHEARSAL_IMAGES = 6_000

@@ -45,7 +45,7 @@ Record = dict[str, Any]
 COMMAND = "python -m kdutils suspects"
 
 
-# The course's long training of its teacher, of which the story needs the beginning.
+# A long training of the teacher, of which the story needs the beginning.
 PATIENT_TEACHER = Recipe(epochs=32, batch_size=256, learning_rate=0.3, cutout=8)
 
 

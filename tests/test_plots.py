@@ -37,6 +37,12 @@ MODELS = [
      "latency_ms": 0.5},
 ]  # fmt: skip
 DIFFERENCES = [1.0, 1.5, 0.5]
+LONG_RUNS = [
+    {"name": "student, labels only", "role": "baseline", "epochs": 2,
+     "runs": [{"curve": [[30.0, 50.0], [60.0, 70.0]]}, {"curve": [[40.0, 52.0], [600.0, 72.0]]}]},
+    {"name": "student, distilled", "role": "distilled", "epochs": 2,
+     "runs": [{"curve": [[30.0, 55.0], [60.0, 75.0]]}]},
+]  # fmt: skip
 FIGURES = {
     "sample_sheet": lambda: plots.sample_sheet(IMAGES, LABELS, CLASSES, data_name=NAME),
     "class_balance": lambda: plots.class_balance({"train": LABELS}, CLASSES, data_name=NAME),
@@ -46,6 +52,7 @@ FIGURES = {
     "learning_curves": lambda: plots.learning_curves(
         {"teacher": ROWS, "distilled": [ROWS, ROWS]}, ("val_accuracy", "train_loss"), data_name=NAME
     ),
+    "accuracy_over_time": lambda: plots.accuracy_over_time(LONG_RUNS, data_name=NAME),
     "confusion": lambda: plots.confusion(
         metrics.confusion_matrix(LOGITS, LABELS), CLASSES, data_name=NAME
     ),

@@ -36,7 +36,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 import kdutils
-from kdutils import artifacts, metrics, models, plots, series, timing, train
+from kdutils import artifacts, metrics, models, numbers, plots, series, shipped, timing, train
 from kdutils.plots import show
 
 kdutils.settings()
@@ -334,6 +334,40 @@ assert all(record["data"] == data.name for record in again), "every number names
 low, high = again[-1]["interval"]
 assert low <= again[-1]["difference"] <= high, "the mean lies in its interval"
 print(f"Right: saved, and every number says that it comes from {data.name}.")
+
+# %% [markdown]
+# ## 7 · What patience buys
+#
+# All of this was trained within a lesson. The course also comes with **long runs**: the same
+# student for many more epochs, five seeds each, and its controls. They are recorded in
+# `kdutils/pretrained/results.json`, run by run; the figure and the table are made from it.
+#
+# **Before you run this:** labels-only training falls behind at first. Will it catch up, given time?
+
+# %%
+long_runs = shipped.results()
+students = [row for row in long_runs if row["arm"] in ("baseline", "distilled")]
+figure = plots.accuracy_over_time(students, data_name=long_runs[0]["data"])
+show(figure, "Validation accuracy of the student against minutes of training, with both lessons.")
+
+# %%
+Markdown(numbers.table())
+
+# %% [markdown]
+# Look at the **controls** first. A student whose targets are merely soft (label smoothing), or
+# are the teacher's answers to *another* image, has the same softness and none of the knowledge.
+# What distillation gains over those is what the teacher knew about *this* image.
+#
+# Then the **pocket student**. It has fewer parameters than the student and does several times the
+# work with them, because it uses each filter twice. Parameters, work, time: three different
+# prices, and the best network depends on which of them you pay.
+
+# %%
+# Self-check
+pocket, student = models.build("pocket"), models.build("student")
+assert models.count_parameters(pocket) <= models.count_parameters(student), "the same pocket"
+assert models.count_macs(pocket) > 3 * models.count_macs(student), "but more work"
+print("Right: no more parameters, several times the work.")
 
 # %% [markdown]
 # ## Exercises
