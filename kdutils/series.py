@@ -50,16 +50,16 @@ RECIPES: dict[tuple[str, bool], Recipe] = {
     ("teacher", True): Recipe(batch_size=128, learning_rate=0.2),
     ("student", False): Recipe(batch_size=64, learning_rate=0.1),
     ("student", True): Recipe(batch_size=64, learning_rate=0.1),
-    ("pocket", False): Recipe(batch_size=256, learning_rate=0.1, warmup=0.1, muon=0.05),
-    ("pocket", True): Recipe(batch_size=64, learning_rate=0.1, warmup=0.1, muon=0.03),
+    ("pocket", False): Recipe(batch_size=128, learning_rate=0.08, warmup=0.1, muon=0.02),
+    ("pocket", True): Recipe(batch_size=64, learning_rate=0.08, warmup=0.1, muon=0.02),
 }
 # The same for the `full` profile on photographs: long trainings, behind the README's numbers.
 PATIENT: dict[str, Recipe] = {
     "teacher": Recipe(
         epochs=28, batch_size=512, learning_rate=0.1, warmup=0.1, muon=0.08, cutout=12
     ),
-    "student": Recipe(epochs=30, batch_size=64, learning_rate=0.1),
-    "pocket": Recipe(epochs=30, batch_size=256, learning_rate=0.1, warmup=0.1, muon=0.05),
+    "student": Recipe(epochs=30, batch_size=128, learning_rate=0.08, warmup=0.1, muon=0.015),
+    "pocket": Recipe(epochs=30, batch_size=128, learning_rate=0.08, warmup=0.1, muon=0.02),
 }
 REHEARSAL = Recipe(epochs=2, batch_size=128, learning_rate=0.2)  # to see the loop at work
 REHEARSAL_IMAGES = 6_000
