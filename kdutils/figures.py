@@ -68,7 +68,7 @@ def role_colour(name: str, position: int = 0) -> str:
     for word, colour in _ROLES.items():
         if word in name.lower():
             return colour
-    return PALETTE[(1, 5, 8, 9, 6)[position % 5]]
+    return PALETTE[(1, 9, 8, 5, 6)[position % 5]]
 
 
 def new_figure(
