@@ -231,3 +231,15 @@ def test_setup_once_again_when_needed_and_anew_after_an_interruption(bare: Path)
     shutil.copytree(bare, moved)
     assert make(moved, "setup", python).returncode == 0
     assert told() == ["install", "check"], "a checkout that moved is installed anew"
+
+
+def test_a_built_package_brings_its_weights_and_results(checkout: Path) -> None:
+    """Every data file that the code opens is named in pyproject.toml; Python files come along."""
+    setup = tomllib.loads((checkout / "pyproject.toml").read_text())["tool"]["setuptools"]
+    for folder in ("pretrained", "recorded"):
+        files = [f for f in (checkout / "kdutils" / folder).iterdir() if f.suffix != ".lock"]
+        assert files
+        for file in files:
+            name = file.relative_to(checkout / "kdutils")
+            patterns = setup["package-data"]["kdutils"]
+            assert any(name.match(pattern) for pattern in patterns), f"{name} would be left out"
