@@ -340,7 +340,9 @@ print(f"Right: saved, and every number says that it comes from {data.name}.")
 #
 # All of this was trained within a lesson. The course also comes with **long runs**: the same
 # student for many more epochs, five seeds each, and its controls. They are recorded in
-# `kdutils/pretrained/results.json`, run by run; the figure and the table are made from it.
+# `kdutils/pretrained/results.json`, run by run; the figure and the table are made from it. The
+# minutes are those of the quickest seed, and the soft targets lay in the cache: asking the teacher
+# for 30 views of all images costs half an hour of one core, once.
 #
 # **Before you run this:** labels-only training falls behind at first. Will it catch up, given time?
 
@@ -354,9 +356,13 @@ show(figure, "Validation accuracy of the student against minutes of training, wi
 Markdown(numbers.table())
 
 # %% [markdown]
-# Look at the **controls** first. A student whose targets are merely soft (label smoothing), or
-# are the teacher's answers to *another* image, has the same softness and none of the knowledge.
-# What distillation gains over those is what the teacher knew about *this* image.
+# Given time, labels come closer, but they do not catch up: the interval in the table says so.
+#
+# Look at the **controls**, too. Label smoothing makes targets as soft as the teacher's, without any
+# knowledge in them, and gains little or nothing. And answers that belong to *another* image leave
+# the student at chance: it learns the average answer, and nothing about images. So softness is not
+# the point. What helps is what the teacher knows about *this* image. (The controls have one seed
+# each: enough for a gap like the second one, not for small differences.)
 #
 # Then the **pocket student**. It has fewer parameters than the student and does several times the
 # work with them, because it uses each filter twice. Parameters, work, time: three different
