@@ -1,7 +1,8 @@
 """The networks of the series, and how to count them.
 
-`build("teacher")`, `build("student")`, `build("pocket")`. Every network takes float (N, 3, 32, 32), normalised as
-`views.normalise` does, and gives logits (N, 10). `print(model)` shows its layers.
+`build("teacher")`, `build("student")`, `build("pocket")`. Every network takes float
+(N, 3, 32, 32), normalised as `views.normalise` does, and gives logits (N, 10). `print(model)` shows
+its layers.
 """
 
 from __future__ import annotations
@@ -303,9 +304,7 @@ def _row_writer(name: str, rows: list[LayerRow]) -> Callable[..., None]:
         shape = tuple(output.shape[1:])
         used_before = any(row.name == name for row in rows)  # its parameters are counted already
         parameters = 0 if used_before else count_parameters(layer)
-        rows.append(
-            LayerRow(name, type(layer).__name__, shape, parameters, _macs(layer, shape))
-        )
+        rows.append(LayerRow(name, type(layer).__name__, shape, parameters, _macs(layer, shape)))
 
     return write
 

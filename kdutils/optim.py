@@ -104,8 +104,8 @@ class Optimizers:
 def optimizer(model: nn.Module, plan: Plan) -> Optimizers:
     """What `plan` asks for: SGD for all, or Muon for filters and SGD for the rest."""
     learned = [p for p in model.parameters() if p.requires_grad]
-    turned = [p for p in learned if p.ndim == 4] if plan.muon else []
-    rest = [p for p in learned if all(p is not other for other in turned)]
+    turned = [p for p in learned if plan.muon and p.ndim == 4]
+    rest = [p for p in learned if not (plan.muon and p.ndim == 4)]
     parts: list[Sgd | Muon] = []
     if turned:
         parts.append(Muon(turned, plan.muon, plan.momentum))

@@ -350,9 +350,9 @@ def test_small_sets_and_ragged_batches_train() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-           [{"epochs": 0}, {"batch_size": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"cutout": -1},
-            {"muon": 1.5}],
-)
+    [{"epochs": 0}, {"batch_size": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"cutout": -1},
+     {"muon": 1.5}],
+)  # fmt: skip
 def test_senseless_recipes_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"at least one epoch|share of all steps|side in pixels|turn"):
         Recipe(**bad)
