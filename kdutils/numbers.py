@@ -128,7 +128,7 @@ def _measure(arm: Arm, seed: int, data: ImageData, trained: Trained, loss: Loss)
 
 
 def note(result: Record) -> None:
-    """Add one run to results.json, in place of an earlier one of the same arm and seed.
+    """Add one run to results.json, in place of an earlier one of the same arm, seed and epochs.
 
     Several processes may do so at once: they wait for each other.
     """
@@ -142,25 +142,30 @@ def note(result: Record) -> None:
 
 
 def same(one: Record, other: Record) -> bool:
-    """Whether two runs are of one arm, seed and data set."""
-    return all(one[key] == other[key] for key in ("arm", "seed", "data"))
+    """Whether two runs are of one arm, seed, budget and data set."""
+    return all(one[key] == other[key] for key in ("arm", "seed", "epochs", "data"))
 
 
 def records(runs: Iterable[Record]) -> list[Record]:
-    """Runs gathered by arm, with counts, and with the paired difference to the arm compared with.
+    """Runs gathered by arm and epochs, with counts, and with the paired difference to the arm
+    compared with.
 
     Returns:
-        One record an arm and data set: `name`, `role`, `data`, `parameters`, `macs`, `size_mb`,
-        `epochs`, `seeds`, `test_accuracy` (percent, one per seed), `train_seconds`, `machine`,
-        `runs`; where it is compared, `compared_with`, `difference` and `interval` (points, 95 %).
+        One record an arm, number of epochs and data set: `name`, `role`, `data`, `parameters`,
+        `macs`, `size_mb`, `epochs`, `seeds`, `test_accuracy` (percent, one per seed),
+        `train_seconds`, `machine`, `runs`; where it is compared, `compared_with`, `difference` and
+        `interval` (points, 95 %).
     """
-    kept = sorted(runs, key=lambda one: (one["data"], list(ARMS).index(one["arm"]), one["seed"]))
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for one in kept:
-        groups.setdefault((one["data"], one["arm"]), []).append(one)
+
+    def place(one: Record) -> tuple[str, int, int, int]:
+        return one["data"], list(ARMS).index(one["arm"]), one["epochs"], one["seed"]
+
+    groups: dict[tuple[str, str, int], list[Record]] = {}
+    for one in sorted(runs, key=place):
+        groups.setdefault((one["data"], one["arm"], one["epochs"]), []).append(one)
     return [
-        _record(ARMS[name], many, groups.get((data, ARMS[name].compare), []))
-        for (data, name), many in groups.items()
+        _record(ARMS[name], many, groups.get((data, ARMS[name].compare, epochs), []))
+        for (data, name, epochs), many in groups.items()
     ]
 
 
@@ -185,15 +190,13 @@ def _record(arm: Arm, runs: list[Record], others: Sequence[Record]) -> Record:
 
 
 def paired(runs: Sequence[Record], others: Sequence[Record], name: str) -> Record:
-    """The difference in test accuracy over the seeds and the epochs that both arms have.
+    """The difference in test accuracy over the seeds that both arms have, at one budget.
 
     Empty below two common seeds: then there is no interval.
     """
-    known = {(one["seed"], one["epochs"]): one["test_accuracy"] for one in others}
+    known = {one["seed"]: one["test_accuracy"] for one in others}
     pairs = [
-        (one["test_accuracy"], known[key])
-        for one in runs
-        if (key := (one["seed"], one["epochs"])) in known
+        (one["test_accuracy"], known[one["seed"]]) for one in runs if one["seed"] in known
     ]
     if len(pairs) < 2:
         return {}

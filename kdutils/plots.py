@@ -252,7 +252,7 @@ def learning_curves(
         if as_percent:
             percent_axis(axes.yaxis, None)
         axes.grid(axis="y")
-        axes.legend(loc="lower right" if as_percent else "upper right")
+        axes.legend(loc="best")  # wherever the fewest points are covered
     return figure
 
 
@@ -281,9 +281,11 @@ def _draw_runs(
 def accuracy_over_time(records: Sequence[Mapping[str, Any]], *, data_name: str = "") -> Figure:
     """Validation accuracy against training time, one line for each record of `shipped.results()`.
 
-    Faint lines are the seeds, the strong one is their mean. Epochs are placed at the times of the
-    quickest seed: the others may have shared their machine.
+    Faint lines are the seeds, the strong one is their mean, dashed where a longer training of the
+    same role is shown. Epochs are placed at the times of the quickest seed: the others may have
+    shared their machine.
     """
+    longest = {row["role"]: row["epochs"] for row in sorted(records, key=lambda row: row["epochs"])}
     figure = new_figure(7.5, 4.2, "What patience buys", data_name)
     axes = figure.subplots()
     for position, record in enumerate(records):
@@ -294,7 +296,8 @@ def accuracy_over_time(records: Sequence[Mapping[str, Any]], *, data_name: str =
         if seeds > 1:
             axes.plot(minutes, accuracy.T, color=colour, lw=0.7, alpha=0.35)
         label = f"{record['name']}, {record['epochs']} epochs" + f", {seeds} seeds" * (seeds > 1)
-        axes.plot(minutes, accuracy.mean(0), color=colour, lw=2, label=label)
+        style = "-" if record["epochs"] == longest[record["role"]] else "--"
+        axes.plot(minutes, accuracy.mean(0), color=colour, lw=2, ls=style, label=label)
     axes.set(xlabel="training time, minutes", ylabel="validation accuracy")
     percent_axis(axes.yaxis, None)
     axes.grid(axis="y")

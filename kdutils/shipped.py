@@ -152,3 +152,16 @@ def results() -> list[dict[str, Any]]:
         raise ArtifactError(
             f"{RESULTS} is missing or damaged; `python -m kdutils numbers` makes it."
         ) from error
+
+
+def record(arm: str) -> dict[str, Any]:
+    """The record of `results` with the most epochs of an arm, for example "distilled".
+
+    Raises:
+        ArtifactError: nothing was measured under this name.
+    """
+    found = [one for one in results() if one["arm"] == arm]
+    if not found:
+        known = ", ".join(dict.fromkeys(one["arm"] for one in results()))
+        raise ArtifactError(f"{RESULTS} has no arm {arm!r}; it has {known or 'none'}.")
+    return max(found, key=lambda one: one["epochs"])

@@ -42,6 +42,8 @@ LONG_RUNS = [
      "runs": [{"curve": [[30.0, 50.0], [60.0, 70.0]]}, {"curve": [[40.0, 52.0], [600.0, 72.0]]}]},
     {"name": "student, distilled", "role": "distilled", "epochs": 2,
      "runs": [{"curve": [[30.0, 55.0], [60.0, 75.0]]}]},
+    {"name": "student, distilled", "role": "distilled", "epochs": 1,
+     "runs": [{"curve": [[30.0, 60.0]]}]},
 ]  # fmt: skip
 FIGURES = {
     "sample_sheet": lambda: plots.sample_sheet(IMAGES, LABELS, CLASSES, data_name=NAME),

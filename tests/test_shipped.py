@@ -139,8 +139,9 @@ def test_weights_and_results_agree(name: str) -> None:
     facts = artifacts.read_metadata(shipped.path(name))
     (record,) = (
         one for one in shipped.results()
-        if one["arm"] == name and one["data"] == facts["data_name"]
+        if (one["arm"], one["data"], one["epochs"]) == (name, facts["data_name"], facts["epochs"])
     )  # fmt: skip
+    assert record == shipped.record(name), "what is shipped is the longest training"
     (run,) = (one for one in record["runs"] if one["seed"] == facts["seed"])
     assert run["test_accuracy"] == facts["test_accuracy"]
     assert run["epochs"] == facts["epochs"]
@@ -171,6 +172,22 @@ def test_runs_are_paired_by_seed_and_budget() -> None:
 def test_one_pair_makes_no_interval() -> None:
     runs = [_run("baseline", 0, 80.0), _run("distilled", 0, 82.0)]
     assert all("interval" not in record for record in numbers.records(runs))
+
+
+def test_budgets_are_kept_apart(shelf: Path) -> None:
+    """A longer training adds a record; it neither replaces a shorter one nor is paired with it."""
+    for arm, gain in (("baseline", 0.0), ("distilled", 1.0)):
+        for epochs, level in ((7, 80.0), (50, 90.0)):
+            for seed in range(2):
+                numbers.note(_run(arm, seed, level + seed + gain, epochs))
+    records = shipped.results()
+    assert [(one["arm"], one["epochs"]) for one in records] == [
+        ("baseline", 7), ("baseline", 50), ("distilled", 7), ("distilled", 50),
+    ]  # fmt: skip
+    assert [one.get("difference") for one in records] == [None, None, 1.0, 1.0]
+    assert shipped.record("distilled")["test_accuracy"] == [91.0, 92.0]
+    with pytest.raises(ArtifactError, match="has no arm 'pocket'; it has baseline, distilled"):
+        shipped.record("pocket")
 
 
 def test_results_hold_what_the_table_needs() -> None:

@@ -342,7 +342,10 @@ print(f"Right: saved, and every number says that it comes from {data.name}.")
 # student for many more epochs, five seeds each, and its controls. They are recorded in
 # `kdutils/pretrained/results.json`, run by run; the figure and the table are made from it. The
 # minutes are those of the quickest seed, and the soft targets lay in the cache: asking the teacher
-# for 30 views of all images costs half an hour of one core, once.
+# for all 50 views of all images costs 45 minutes of one core, once.
+#
+# There are two budgets, a short one (dashed) and a long one. Look at the bend near the end of each
+# line: there the learning rate falls to zero. So the short training is *ahead* for a while.
 #
 # **Before you run this:** labels-only training falls behind at first. Will it catch up, given time?
 

@@ -109,7 +109,7 @@ show(suspect_plots.noise_figure(accuracy, noise, abs(gap), data_name=where),
 # behind the README's table give a second estimate: all images, many more epochs.
 
 # %%
-long_runs = {row["arm"]: row for row in shipped.results()}["baseline"]
+long_runs = shipped.record("baseline")
 calm = suspects.seed_noise(long_runs["test_accuracy"])
 print(f"Long runs, {long_runs['epochs']} epochs: {artifacts.spread(long_runs['test_accuracy'])}")
 print(f"Two of those differ by {abs(gap):.2f} points or more {100 * calm.chance(abs(gap)):.1f} % "
