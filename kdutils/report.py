@@ -90,7 +90,8 @@ def map_block(record: Record) -> str:
     machine = f"{record['machine']}, {record['date']}"
     tail = (
         f"Times are from one recorded run of the `{record['profile']}` profile on "
-        f"{record['data']}, with nothing trained before but the shipped teacher: {minutes(total)} in all ({machine})."
+        f"{record['data']}, with nothing trained before but the shipped teacher: "
+        f"{minutes(total)} in all ({machine})."
     )
     return "\n".join([*lines, "", tail])
 

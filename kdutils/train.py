@@ -428,8 +428,8 @@ def identity(
 
 def _said(recipe: Recipe) -> dict[str, Any]:
     """The recipe's fields; those that came later only where used, so that older runs stay known."""
-    fields = asdict(recipe)
-    return {name: value for name, value in fields.items() if value or name not in ("ema", "cutout", "muon")}
+    later = ("ema", "cutout", "muon")
+    return {name: value for name, value in asdict(recipe).items() if value or name not in later}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
