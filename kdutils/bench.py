@@ -186,21 +186,30 @@ def table(record: dict[str, Any]) -> str:
     """The record of `run` as Markdown tables."""
     lines = ["| job | images per second, median (p10–p90) |", "|---|---:|"]
     lines += [f"| {name} | {Rate(**rate)} |" for name, rate in record["images_per_second"].items()]
-    lines += ["", "| comparison | median (p10–p90), and the aim |", "|---|---:|"]
-    for name, fields in record["ratios"].items():
-        rate = {key: fields[key] for key in ("median", "p10", "p90")}
-        lines.append(f"| {name} | {Ratio(name, Rate(**rate), fields['aim'])} |")
-    lines += ["", "| training step | share of the matmul peak |", "|---|---:|"]
+    lines += ["", comparisons(record), "", "| training step | share of the matmul peak |", "|---|---:|"]
     for name, fields in record["share_of_peak"].items():
         peak = record["matmul_peak_gflops"][fields["precision"]]
         lines.append(f"| {name} | {100 * fields['share']:.0f} % of {peak:.0f} GFLOP/s in "
                      f"{fields['precision']} |")  # fmt: skip
-    return "\n".join([
-        *lines, "",
+    return "\n".join([*lines, "", conditions(record)])
+
+
+def comparisons(record: dict[str, Any]) -> str:
+    """How many times faster one job is than another, as a Markdown table."""
+    lines = ["| comparison | median (p10–p90), and the aim |", "|---|---:|"]
+    for name, fields in record["ratios"].items():
+        rate = {key: fields[key] for key in ("median", "p10", "p90")}
+        lines.append(f"| {name} | {Ratio(name, Rate(**rate), fields['aim'])} |")
+    return "\n".join(lines)
+
+
+def conditions(record: dict[str, Any]) -> str:
+    """Memory, machine and date of a record, in two lines."""
+    return (
         f"Peak memory, student training on {MEMORY_IMAGES:,} images: "
-        f"{record['peak_memory_mb']:,.0f} MB.",
-        f"Machine: {record['machine']}, {record['date']}.",
-    ])  # fmt: skip
+        f"{record['peak_memory_mb']:,.0f} MB.\n"
+        f"Machine: {record['machine']}, {record['date']}."
+    )
 
 
 # --- the jobs -------------------------------------------------------------------------------------

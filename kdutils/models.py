@@ -232,13 +232,22 @@ class Teacher(nn.Sequential):
 
 
 @register("pocket")
-def pocket() -> Teacher:
+class Pocket(Teacher):
     """The best we know within the student's 106,826 parameters: a teacher in small.
 
-    It spends its parameters on more work: each residual layer is used twice. 102,640 parameters,
-    18.5 M multiply-adds.
+    It buys accuracy with work instead of parameters. Each residual layer is used three times. And
+    in eval mode it looks twice, at the image and at its mirror image, and gives the mean of both
+    logits (as Krizhevsky et al. 2012, section 4.1, did with ten views). 102,912 parameters,
+    2 x 22.7 M multiply-adds.
     """
-    return Teacher(widths=(16, 32, 48, 56), residuals=(1, 1, 1), turns=2)
+
+    def __init__(self, classes: int = CLASSES) -> None:
+        super().__init__((16, 32, 48, 56), residuals=(1, 1, 1), turns=3, classes=classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        # Training sees mirrored views anyway: there, one look each is enough.
+        return logits if self.training else (logits + super().forward(x.flip(-1))) / 2
 
 
 # --- counting ---------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 `python -m kdutils run --in-place` leaves outputs in the notebooks and notes what it measured in
 `notebooks/recorded.json`. `python -m kdutils readme` writes those numbers between the README's
-markers; a test holds the two together.
+markers, with the long runs and the speeds (`python -m kdutils bench --out
+kdutils/recorded/bench.json`); a test holds the two together.
 """
 
 from __future__ import annotations
@@ -111,6 +112,20 @@ def numbers_block() -> str:
     return f"{numbers.table()}\n\n{tail}"
 
 
+def speed_path() -> Path:
+    return Path(__file__).resolve().parent / "recorded" / "bench.json"
+
+
+def speed_block() -> str:
+    """What the recorded `python -m kdutils bench` found: the comparisons, and how it was done."""
+    from . import bench
+
+    record = json.loads(speed_path().read_text(encoding="utf-8"))
+    rounds = record["size"]["rounds"]
+    how = f"Every job ran once in each of {rounds} rounds; a ratio is taken round by round."
+    return f"{bench.comparisons(record)}\n\n{how} {bench.conditions(record)}"
+
+
 def minutes(seconds: float) -> str:
     """`"40 s"`, `"3 min"`: as exact as a reader needs."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
@@ -126,6 +141,7 @@ def fill(text: str, record: Record) -> str:
         "results": results_block(record),
         "map": map_block(record),
         "numbers": numbers_block(),
+        "speed": speed_block(),
     }
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)

@@ -59,7 +59,7 @@ PATIENT: dict[str, Recipe] = {
         epochs=28, batch_size=512, learning_rate=0.1, warmup=0.1, muon=0.08, cutout=12
     ),
     "student": Recipe(epochs=80, batch_size=128, learning_rate=0.08, warmup=0.1, muon=0.015),
-    "pocket": replace(RECIPES["pocket", False], epochs=30),
+    "pocket": replace(RECIPES["pocket", False], epochs=90),
 }
 REHEARSAL = Recipe(epochs=2, batch_size=128, learning_rate=0.2)  # to see the loop at work
 REHEARSAL_IMAGES = 6_000

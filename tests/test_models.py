@@ -28,8 +28,19 @@ def test_teacher_is_no_bigger_than_the_tables() -> None:
 
 def test_pocket_is_no_bigger_than_the_student() -> None:
     pocket = models.build("pocket")
-    assert models.count_parameters(pocket) == 102_640 <= 106_826
-    assert models.count_macs(pocket) == 18_524_720
+    assert models.count_parameters(pocket) == 102_912 <= 106_826
+    assert models.count_macs(pocket) == 2 * 22_662_704
+
+
+def test_pocket_looks_at_the_mirror_image_too_but_not_in_training() -> None:
+    pocket, images = models.build("pocket", seed=0), torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        one, mirrored = pocket.eval()(images), pocket(images.flip(-1))
+        trained = [models.Teacher.forward(pocket, x) for x in (images, images.flip(-1))]
+        torch.testing.assert_close(one, mirrored)
+        torch.testing.assert_close(one, (trained[0] + trained[1]) / 2)
+        pocket.train()
+        assert not torch.allclose(pocket(images), pocket(images.flip(-1)))
 
 
 def test_filters_used_twice_count_once_but_work_twice() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdutils import report, shipped
+from kdutils import bench, report, shipped
 from kdutils.artifacts import ArtifactError
 
 
@@ -48,6 +48,17 @@ def test_results_block_shows_the_longest_training_of_each_network() -> None:
         assert f", {longest} epochs** |" in line
 
 
+def test_speed_block_shows_every_comparison_of_the_recorded_benchmark() -> None:
+    block = report.speed_block()
+    record = json.loads(report.speed_path().read_text())
+    assert set(record["ratios"]) == set(bench.RATIOS)
+    for name, (_, _, aim) in bench.RATIOS.items():
+        measured = f"{record['ratios'][name]['median']:.2f}x ("
+        (line,) = (line for line in block.splitlines() if line.startswith(f"| {name} | "))
+        assert measured in line and line.endswith(f"aim {aim:g}x |")
+    assert record["machine"] in block and "7 rounds" in block
+
+
 def test_map_block_takes_titles_from_the_notebooks_and_times_from_the_record() -> None:
     block = report.map_block(RECORD)
     assert "| [01](notebooks/01_data.ipynb) |" in block and "| 50 s |" in block
@@ -55,11 +66,11 @@ def test_map_block_takes_titles_from_the_notebooks_and_times_from_the_record() -
 
 
 def test_fill_replaces_only_what_is_between_the_markers() -> None:
-    text = "a\n<!-- results -->\nold\n<!-- /results -->\nb\n<!-- map -->\n<!-- /map -->\n"
-    text += "<!-- numbers -->\n<!-- /numbers -->\nc\n"
+    text = "a\n<!-- results -->\nstale\n<!-- /results -->\nb\n<!-- map -->\n<!-- /map -->\n"
+    text += "<!-- numbers -->\n<!-- /numbers -->\n<!-- speed -->\n<!-- /speed -->\nc\n"
     filled = report.fill(text, RECORD)
     assert filled.startswith("a\n") and filled.endswith("c\n") and "\nb\n" in filled
-    assert "old" not in filled
+    assert "stale" not in filled
     assert report.fill(filled, RECORD) == filled
 
 

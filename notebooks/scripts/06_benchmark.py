@@ -367,9 +367,10 @@ Markdown(numbers.table())
 # the point. What helps is what the teacher knows about *this* image. (The controls have one seed
 # each: enough for a gap like the second one, not for small differences.)
 #
-# Then the **pocket student**. It has fewer parameters than the student and does several times the
-# work with them, because it uses each filter twice. Parameters, work, time: three different
-# prices, and the best network depends on which of them you pay.
+# Then the **pocket student**. It has fewer parameters than the student and does eleven times the
+# work with them: it uses each filter three times, and it looks at every image twice, once in a
+# mirror. Parameters, work, time: three different prices, and the best network depends on which of
+# them you pay.
 
 # %%
 # Self-check
