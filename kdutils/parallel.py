@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TypeVar
@@ -73,7 +75,7 @@ def joined() -> Iterator[None]:
     Only the first one prints; errors of all are seen.
 
     Raises:
-        ProcessLost: another process died.
+        ProcessLost: another process died, or `torchrun` was told to end.
     """
     if not started_by_torchrun():
         yield
@@ -84,19 +86,49 @@ def joined() -> Iterator[None]:
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(_last_words())
             if not first():
                 silence = stack.enter_context(open(os.devnull, "w"))
                 stack.enter_context(contextlib.redirect_stdout(silence))
             yield
     except RuntimeError as error:
         if any(word in str(error) for word in LOST):
-            raise ProcessLost(
-                f"Process {rank() + 1} of {size()} stops, because another one has died (it says "
-                "why, above or below). The last finished epoch is kept: give the same command "
-                "again to go on."
-            ) from error
+            raise _lost() from error
         raise
     dist.destroy_process_group()
+
+
+def _lost() -> ProcessLost:
+    return ProcessLost(
+        f"Process {rank() + 1} of {size()} stops, because another one has died or torchrun was "
+        "told to end (it says which, above or below). The last finished epoch is kept: give the "
+        "same command again to go on."
+    )
+
+
+@contextlib.contextmanager
+def _last_words() -> Iterator[None]:
+    """Let the word of `torchrun` to end be an error that is told, not a silent death.
+
+    When one process dies, `torchrun` ends the others within a tenth of a second: often before they
+    notice by themselves.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise _lost()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    except RuntimeError:
+        # On the way out already: nothing may cut the message short.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise
+    signal.signal(signal.SIGTERM, before)
 
 
 def barrier() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,21 @@ def test_the_command_under_torchrun(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     first, second = (load_file(folder / "weights.safetensors") for folder in (whole, killed))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_word_to_end_is_an_error_that_is_told() -> None:
+    """torchrun ends the survivors at once, often before they notice that one is missing."""
+    before = signal.getsignal(signal.SIGTERM)
+    with parallel._last_words():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+    try:
+        told = pytest.raises(parallel.ProcessLost, match="another one has died")
+        with told, parallel._last_words():
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN, "nothing cuts the message short"
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_without_torchrun_there_is_one_process() -> None:
