@@ -370,7 +370,7 @@ Markdown(numbers.table())
 # Then the **pocket student**. It has fewer parameters than the student and does eleven times the
 # work with them: it uses each filter three times, and it looks at every image twice, once in a
 # mirror. Parameters, work, time: three different prices, and the best network depends on which of
-# them you pay.
+# them you pay. (It has one seed, too: take its lead over labels only as a hint.)
 
 # %%
 # Self-check
