@@ -186,7 +186,8 @@ def table(record: dict[str, Any]) -> str:
     """The record of `run` as Markdown tables."""
     lines = ["| job | images per second, median (p10–p90) |", "|---|---:|"]
     lines += [f"| {name} | {Rate(**rate)} |" for name, rate in record["images_per_second"].items()]
-    lines += ["", comparisons(record), "", "| training step | share of the matmul peak |", "|---|---:|"]
+    lines += ["", comparisons(record), ""]
+    lines += ["| training step | share of the matmul peak |", "|---|---:|"]
     for name, fields in record["share_of_peak"].items():
         peak = record["matmul_peak_gflops"][fields["precision"]]
         lines.append(f"| {name} | {100 * fields['share']:.0f} % of {peak:.0f} GFLOP/s in "
@@ -447,4 +448,7 @@ def save(record: dict[str, Any], path: Path) -> None:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-__all__ = ["QUICK", "Size", "peak_memory_mb", "run", "save", "step_flops", "table"]
+__all__ = [
+    "QUICK", "Size", "comparisons", "conditions", "peak_memory_mb", "run", "save", "step_flops",
+    "table",
+]  # fmt: skip

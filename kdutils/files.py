@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Where files lie, and writing them so that a reader never sees half of one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from pathlib import Path
 
 class DiskFull(OSError):
     """There is no room to save; what was there before is untouched."""
+
+
+def recorded(name: str) -> Path:
+    """Where the package keeps a file of results that took long to measure."""
+    return Path(__file__).resolve().parent / "recorded" / name
 
 
 @contextmanager

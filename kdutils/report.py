@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import artifacts
-from .files import atomic_path
+from .files import atomic_path, recorded
 
 # The published table that the course starts from: accuracy in percent.
 STARTING_POINT = {"teacher": 83.13, "baseline": 72.70, "distilled": 70.86}
@@ -112,15 +112,11 @@ def numbers_block() -> str:
     return f"{numbers.table()}\n\n{tail}"
 
 
-def speed_path() -> Path:
-    return Path(__file__).resolve().parent / "recorded" / "bench.json"
-
-
 def speed_block() -> str:
     """What the recorded `python -m kdutils bench` found: the comparisons, and how it was done."""
     from . import bench
 
-    record = json.loads(speed_path().read_text(encoding="utf-8"))
+    record = json.loads(recorded("bench.json").read_text(encoding="utf-8"))
     rounds = record["size"]["rounds"]
     how = f"Every job ran once in each of {rounds} rounds; a ratio is taken round by round."
     return f"{bench.comparisons(record)}\n\n{how} {bench.conditions(record)}"

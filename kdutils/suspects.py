@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from . import __version__, artifacts, models, series, timing
 from .artifacts import ArtifactError
-from .files import atomic_path
+from .files import atomic_path, recorded
 from .losses import LabelLoss, Loss
 from .metrics import PairedDifference, paired_interval
 from .settings import settings
@@ -608,7 +608,7 @@ def _percent(fraction: float) -> float:
 
 def recorded_path() -> Path:
     """Where the package keeps the recorded results."""
-    return Path(__file__).resolve().parent / "recorded" / "suspects.json"
+    return recorded("suspects.json")
 
 
 def load_recorded(path: Path | None = None) -> Record:

@@ -9,6 +9,7 @@ import pytest
 
 from kdutils import bench, report, shipped
 from kdutils.artifacts import ArtifactError
+from kdutils.files import recorded
 
 
 def benchmark_row(role: str, accuracy: list[float]) -> dict[str, object]:
@@ -50,7 +51,7 @@ def test_results_block_shows_the_longest_training_of_each_network() -> None:
 
 def test_speed_block_shows_every_comparison_of_the_recorded_benchmark() -> None:
     block = report.speed_block()
-    record = json.loads(report.speed_path().read_text())
+    record = json.loads(recorded("bench.json").read_text())
     assert set(record["ratios"]) == set(bench.RATIOS)
     for name, (_, _, aim) in bench.RATIOS.items():
         measured = f"{record['ratios'][name]['median']:.2f}x ("
