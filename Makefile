@@ -37,7 +37,7 @@ app: $(READY) ## serve the interactive figures as a page without code, print its
 	@$(PY) -m voila notebooks/app/app.ipynb $(APP_ARGS)
 
 picture: $(READY) ## take the README's picture anew, in a browser (DATA=folder of real images)
-	@$(PY) -m pytest -q tests/test_browser.py -k test_app --require-browser \
+	@$(PY) -m pytest -q tests/browser/test_browser.py -k test_app --require-browser \
 	  --screenshots $(VENV)/pictures $(if $(DATA),--pictured-data "$(DATA)")
 	@cp $(VENV)/pictures/temperature_slider.png notebooks/figures/temperature_slider.png
 

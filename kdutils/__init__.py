@@ -15,33 +15,19 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from .settings import Settings, settings
+from .runtime.settings import Settings, settings
 
 __version__ = "0.1.0"
 
-_MODULES = (
-    "artifacts",
-    "checks",
-    "data",
-    "losses",
-    "metrics",
-    "models",
-    "notebooks",
-    "numbers",
-    "plots",
-    "report",
-    "series",
-    "shapes",
-    "shipped",
-    "soft_targets",
-    "suspect_plots",
-    "suspects",
-    "textbook",
-    "timing",
-    "train",
-    "views",
-    "widgets",
-)
+# name -> where it lies
+_MODULES = {
+    **{name: name for name in (
+        "data", "losses", "metrics", "models", "optim", "soft_targets", "timing", "train", "views",
+        "diagnose",
+    )},
+    "plots": "course.plots",
+    "widgets": "course.widgets",
+}  # fmt: skip
 
 __all__ = ["Settings", "__version__", "load", "settings", *_MODULES]
 
@@ -49,9 +35,9 @@ __all__ = ["Settings", "__version__", "load", "settings", *_MODULES]
 def __getattr__(name: str) -> ModuleType | Any:
     """Import a module of the package when it is first asked for (PEP 562)."""
     if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
+        return importlib.import_module(f".{_MODULES[name]}", __name__)
     if name == "load":
-        return importlib.import_module(".shipped", __name__).load
+        return importlib.import_module(".pretrained.shipped", __name__).load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

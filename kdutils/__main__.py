@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from .commands import Stop, Subparsers, bench, data, notebooks, numbers, run, suspects, train
+from .cli import Stop, Subparsers, bench, data, notebooks, numbers, run, suspects, train
 
 COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     run.add,
@@ -38,11 +38,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code. Errors that are no bug end in their own sentence."""
     args = build_parser().parse_args(argv)
-    from .artifacts import ArtifactError
-    from .errors import DataError
-    from .files import DiskFull
-    from .notebooks import NotebookError, NotebookFailed
-    from .parallel import ProcessLost
+    from .pretrained.artifacts import ArtifactError
+    from .runtime.distributed import ProcessLost
+    from .runtime.errors import DataError
+    from .runtime.files import DiskFull
+    from .tools.notebooks import NotebookError, NotebookFailed
     from .train import CheckpointMismatch, TrainingDiverged
 
     try:

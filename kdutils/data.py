@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import DataError
+from .runtime.errors import DataError
 
 if TYPE_CHECKING:
-    from .cifar10 import Pixels
+    from .sources.cifar10 import Pixels
 
 __all__ = ["DataError", "ImageData", "Split", "download", "load"]
 
@@ -181,7 +181,7 @@ def load(
 
     Args:
         name: "cifar10", "shapes", "auto", or the path of a folder of images (see
-            `kdutils.folder`). None means KDUTILS_DATA, and "auto" where that is not set. "auto"
+            `kdutils.sources.folder`). None means KDUTILS_DATA, and "auto" where that is not set. "auto"
             takes a local copy of CIFAR-10, else downloads it when that is quick (it decides
             within about 5 seconds), else takes `shapes` and says so in `.notice`.
         train_size: at most this many training images, every class in its share; None keeps all.
@@ -195,7 +195,7 @@ def load(
         DataError: unknown name, data that is missing, damaged or unusable.
         ValueError: a size out of range.
     """
-    from .settings import settings
+    from .runtime.settings import settings
 
     asked = str(name) if name is not None else settings().data
     cache = Path(cache) if cache is not None else settings().cache
@@ -228,8 +228,8 @@ def download(cache: Path | None = None) -> None:
     Raises:
         DataError: no host delivers, or the disk is full.
     """
-    from . import cifar10
-    from .settings import settings
+    from .runtime.settings import settings
+    from .sources import cifar10
 
     cache = Path(cache) if cache is not None else settings().cache
     if cifar10.local(cache) is None:
@@ -276,7 +276,7 @@ def _read(asked: str, cache: Path) -> _Whole:
 
 
 def _folder(path: Path, cache: Path) -> _Whole:
-    from . import folder
+    from .sources import folder
 
     decoded = folder.read(path, cache)
     train, test = (
@@ -287,7 +287,7 @@ def _folder(path: Path, cache: Path) -> _Whole:
 
 
 def _cifar10(cache: Path) -> _Whole:
-    from . import cifar10
+    from .sources import cifar10
 
     pixels = cifar10.local(cache)
     return _from_pixels(cifar10.read(cifar10.download(cache)) if pixels is None else pixels)
@@ -305,7 +305,7 @@ _fell_back: dict[Path, str] = {}
 
 
 def _auto(cache: Path) -> _Whole:
-    from . import cifar10
+    from .sources import cifar10
 
     pixels = cifar10.local(cache)
     if pixels is None and cache not in _fell_back:
@@ -325,7 +325,8 @@ def _auto(cache: Path) -> _Whole:
 
 def _shapes(cache: Path) -> _Whole:
     """The drawn set. Drawing takes some seconds, so the arrays are kept, named by the code."""
-    from . import shapes, store
+    from .runtime import store
+    from .sources import shapes
 
     made_by = hashlib.sha256(Path(shapes.__file__).read_bytes())
     made_by.update(repr((np.__version__, SHAPES_TRAIN, SHAPES_VAL, SHAPES_TEST)).encode())

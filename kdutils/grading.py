@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import notebooks
-from .settings import settings
+from .runtime.settings import settings
+from .tools import notebooks
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

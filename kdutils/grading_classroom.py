@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from . import shapes
+from .sources import shapes
 from .views import denormalise, normalise
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def classroom(seed: int = 0, images: int = IMAGES, test_images: int = TEST_IMAGE
 
 def show(room: Classroom, images: int = 8) -> None:
     """Display the first training images, each with its label and what the teacher names first."""
-    from . import figures  # brings seaborn, which only this needs
+    from .course.plots import style  # brings seaborn, which only this needs
 
-    figures.show(
+    style.show(
         picture(room, images),
         f"{images} training images; above each its label, and below that the teacher's first choice.",
     )

@@ -27,7 +27,7 @@ from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.preprocessors import ClearHiddenTests, Execute, NbGraderPreprocessor
 from traitlets import Integer
 
-from .notebooks import _manager_class
+from .tools.notebooks import _manager_class
 
 SCHEMA = MetadataValidator.schema_version
 MOST_TEXT = 200_000  # characters of printed text kept of one cell

@@ -6,7 +6,7 @@ depends on who asked first. They are stored as float16, one small file per (bloc
 folder named after the teacher's weights and the images, so that a changed teacher or data set can
 never meet a stale cache. Files appear by an atomic rename: several processes may share a folder.
 
-The teacher answers in the precision that students train in (`kdutils.precision`), as a teacher at
+The teacher answers in the precision that students train in (`kdutils.runtime.precision`), as a teacher at
 work in the loop would. Its values differ a little from float32's, so the folder's name says which.
 """
 
@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import parallel
-from .files import atomic_path
-from .precision import autocast, working_precision
-from .settings import settings
+from .runtime import distributed
+from .runtime.files import atomic_path
+from .runtime.precision import autocast, working_precision
+from .runtime.settings import settings
 from .views import BLOCK, IDENTITY_VIEW, N_VIEWS, apply_view, block_slices, normalise
 
 CHUNK = 256  # images per teacher call: fixed, so that rounding is always the same
@@ -100,9 +100,9 @@ class SoftTargets:
             raise ValueError(f"{len(views)} views were given for {len(self._slices)} blocks.")
         if self.folder is not None:  # processes that train together divide the work
             for number, view in enumerate(views):
-                if number % parallel.size() == parallel.rank():
+                if number % distributed.size() == distributed.rank():
                     self.block(number, view)
-            parallel.barrier()
+            distributed.barrier()
         return torch.cat([self.block(number, view) for number, view in enumerate(views)])
 
     def missing(self, views: list[int] | None) -> int:

@@ -33,7 +33,7 @@ def smoke_on_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`settings().cache` and `.results` lie in `tmp_path`: nothing is read from, or left in, the
     checkout and the user's cache. For tests that train, load data or save results."""
-    module = importlib.import_module("kdutils.settings")  # `kdutils.settings` is the function
+    module = importlib.import_module("kdutils.runtime.settings")
     monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(module, "results_folder", lambda: tmp_path / "results")
     return tmp_path

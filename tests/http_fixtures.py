@@ -114,10 +114,10 @@ def tiny() -> tuple[bytes, dict[str, str]]:
 
 @pytest.fixture
 def server(tiny: tuple[bytes, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A running server; `kdutils.cifar10` and torchvision take its archive for the real one."""
+    """A running server; `kdutils.sources.cifar10` and torchvision take its archive for the real one."""
     from torchvision.datasets import CIFAR10
 
-    from kdutils import cifar10
+    from kdutils.sources import cifar10
 
     archive, sums = tiny
     monkeypatch.setattr(cifar10, "SIZE", len(archive))

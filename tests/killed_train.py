@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from kdutils.__main__ import main
-from kdutils.files import atomic_path
 from kdutils.losses import LabelLoss
+from kdutils.runtime.files import atomic_path
 
 
 def die(*args: object) -> None:
@@ -52,14 +52,14 @@ def before_the_rename() -> None:
 
 def before_the_record() -> None:
     """When the final weights are in place, and nothing else."""
-    import kdutils.files
+    import kdutils.runtime.files
 
     def path(target):
         if target.name == "record.json":
             die()
         return atomic_path(target)
 
-    kdutils.files.atomic_path = path
+    kdutils.runtime.files.atomic_path = path
 
 
 def one_of_two() -> None:

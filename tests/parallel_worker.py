@@ -11,8 +11,9 @@ import torch
 from small import TinyNet, split, tiny_data
 from torch import nn
 
-from kdutils import parallel, precision, train
+from kdutils import train
 from kdutils.losses import LabelLoss
+from kdutils.runtime import distributed, precision
 from kdutils.soft_targets import SoftTargets
 from kdutils.train import Recipe, fit
 
@@ -59,7 +60,7 @@ def work(folder: Path) -> dict[str, object]:
     saves = []
     save = torch.save
     torch.save = lambda *args: saves.append(1) or save(*args)
-    model, rows = TinyNet(parallel.rank()), []  # other first weights: the first process's count
+    model, rows = TinyNet(distributed.rank()), []  # other first weights: the first process's count
     fit(model, tiny_data(IMAGES), Recipe(epochs=2, batch_size=50, ema=0.5), progress=False,
         checkpoint=folder / "checkpoint", on_epoch=rows.append)  # fmt: skip
     torch.save = save
@@ -70,6 +71,6 @@ def work(folder: Path) -> dict[str, object]:
 
 if __name__ == "__main__":
     precision.native_bfloat16 = lambda: False  # equal up to the rounding of float32
-    with parallel.joined():
+    with distributed.joined():
         found = work(Path(sys.argv[1]))
         torch.save(found, Path(sys.argv[1]) / f"rank{os.environ.get('RANK', 0)}.pt")

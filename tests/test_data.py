@@ -22,8 +22,10 @@ import pytest
 import torch
 from PIL import Image
 
-from kdutils import cifar10, data, folder, store
+from kdutils import data
 from kdutils.data import DataError, ImageData, Split, load
+from kdutils.runtime import store
+from kdutils.sources import cifar10, folder
 
 if TYPE_CHECKING:
     from http_fixtures import Server
@@ -174,7 +176,7 @@ def test_importing_stays_light(module: ModuleType) -> None:
 
 
 def test_shapes_splits_and_truth(cache: Path) -> None:
-    from kdutils import shapes
+    from kdutils.sources import shapes
 
     got = load("shapes", cache=cache)
     assert (len(got.train), len(got.val), len(got.test)) == (200, 40, 100)
@@ -192,7 +194,7 @@ def test_shapes_splits_and_truth(cache: Path) -> None:
 def test_shapes_are_drawn_again_when_their_code_changes(
     cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from kdutils import shapes
+    from kdutils.sources import shapes
 
     load("shapes", cache=cache)
     calls = []

@@ -9,8 +9,9 @@ import pytest
 import torch
 from small import TinyNet, split
 
-from kdutils import precision, soft_targets, views
-from kdutils.precision import autocast
+from kdutils import soft_targets, views
+from kdutils.runtime import precision
+from kdutils.runtime.precision import autocast
 from kdutils.soft_targets import MisalignedTargets, SoftTargets, fingerprint
 
 IMAGES = split(1500, 0)  # two blocks: 1024 and 476

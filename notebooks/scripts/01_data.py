@@ -48,9 +48,10 @@
 import torch
 
 import kdutils
-from kdutils import series, timing, views
-from kdutils.plots import class_balance, pixel_histogram, sample_sheet, show, view_grid
-from kdutils.textbook import textbook_loader
+from kdutils import timing, views
+from kdutils.course import experiments
+from kdutils.course.naive_loop import textbook_loader
+from kdutils.course.plots import class_balance, pixel_histogram, sample_sheet, show, view_grid
 from kdutils.train import take
 
 kdutils.settings()
@@ -64,7 +65,7 @@ kdutils.settings()
 # banner says so here, and every figure carries the name.
 
 # %%
-data = series.load_data()
+data = experiments.load_data()
 data
 
 # %% [markdown]
@@ -304,7 +305,7 @@ print("✓ bytes → numbers → the same bytes")
 # Training takes a few images at a time, a **mini-batch**. The textbook way is a `Dataset` that
 # prepares *one image per call* and a `DataLoader` that stacks them. For each image Python makes a
 # PIL picture, pads, crops, perhaps flips it, turns it into a tensor and normalises it.
-# `kdutils.textbook` holds that pipeline, so that we can measure against it.
+# `kdutils.course.naive_loop` holds that pipeline, so that we can measure against it.
 
 # %%
 sample = data.train.subset(min(1024, len(data.train)))

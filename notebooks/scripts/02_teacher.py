@@ -39,13 +39,14 @@
 import torch
 
 import kdutils
-from kdutils import metrics, models, plots, series, train, views
-from kdutils.plots import show
+from kdutils import metrics, models, train, views
+from kdutils.course import experiments, plots
+from kdutils.course.plots import show
 
 kdutils.settings()
 
 # %%
-data = series.load_data()
+data = experiments.load_data()
 data
 
 # %% [markdown]
@@ -168,7 +169,7 @@ print("✓ from guessing towards learning by heart")
 # gradients point everywhere. Small at last, so that the weights settle down.
 
 # %%
-recipe = series.teacher_recipe(data)
+recipe = experiments.teacher_recipe(data)
 print(recipe)
 steps, rate = 500, []
 for step in range(steps):
@@ -187,7 +188,7 @@ show(triangle, "The learning rate rises in one straight line and falls to zero i
 # much better than a guesser (10 %) will the network be afterwards?
 
 # %%
-rehearsal = series.rehearsal(data)
+rehearsal = experiments.rehearsal(data)
 for row in rehearsal.history.rows:
     print(f"epoch {row['epoch']:.0f}: validation accuracy {100 * row['val_accuracy']:.1f} %")
 
@@ -207,7 +208,7 @@ for row in rehearsal.history.rows:
 # runs, but the figures show a beginner. The text speaks of a teacher that has learned its trade.)
 
 # %%
-teacher = series.teacher(data)
+teacher = experiments.teacher(data)
 print(teacher)
 
 # %% [markdown]
@@ -245,7 +246,7 @@ teacher.history.frame().round(3)[::-step][::-1]
 # %%
 # Self-check
 assert len(teacher.history.rows) == recipe.epochs, "One row for each epoch."
-assert len(rehearsal.history.rows) == series.REHEARSAL.epochs, "A rehearsal has its epochs, too."
+assert len(rehearsal.history.rows) == experiments.REHEARSAL.epochs, "A rehearsal has its epochs, too."
 logits, truth = train.predict(teacher.model, data.val), data.val.labels
 score = metrics.summarise(logits, truth)
 last = teacher.history.last["val_accuracy"]

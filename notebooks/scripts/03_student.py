@@ -42,13 +42,15 @@ import torch
 from scipy.stats import chi2
 
 import kdutils
-from kdutils import artifacts, metrics, models, plots, series, train
-from kdutils.plots import show
+from kdutils import metrics, models, train
+from kdutils.course import experiments, plots
+from kdutils.course.plots import show
+from kdutils.pretrained import artifacts
 
 kdutils.settings()
 
 # %%
-data = series.load_data()
+data = experiments.load_data()
 data
 
 # %%
@@ -153,9 +155,9 @@ print("✓ small in parameters, in work and in bytes")
 # trade.)
 
 # %%
-teacher = series.teacher(data)
+teacher = experiments.teacher(data)
 print("teacher", teacher)
-first = series.baseline(data, seed=0)
+first = experiments.baseline(data, seed=0)
 print("student", first)
 
 # %%
@@ -221,8 +223,8 @@ print("✓ a seed names a run")
 # pair of runs of the *same* method never differs by that much?
 
 # %%
-seeds = series.budget(data).seeds
-students = [series.baseline(data, seed=seed) for seed in seeds]
+seeds = experiments.budget(data).seeds
+students = [experiments.baseline(data, seed=seed) for seed in seeds]
 accuracy = [100 * run.history.last["val_accuracy"] for run in students]
 for seed, run in zip(seeds, students, strict=True):
     print(f"seed {seed}:", run)

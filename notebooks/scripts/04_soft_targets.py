@@ -37,14 +37,15 @@ import numpy as np
 import torch
 
 import kdutils
-from kdutils import losses, metrics, models, plots, series, train, widgets
-from kdutils.plots import show
-from kdutils.widgets import demo
+from kdutils import losses, metrics, models, train
+from kdutils.course import experiments, plots, widgets
+from kdutils.course.plots import show
+from kdutils.course.widgets import demo
 
 kdutils.settings()
 
 # %%
-data = series.load_data()
+data = experiments.load_data()
 data
 
 # %% [markdown]
@@ -53,7 +54,7 @@ data
 # stay in their envelope until notebook 06.
 
 # %%
-teacher = series.teacher(data)
+teacher = experiments.teacher(data)
 logits = train.predict(teacher.model, data.val)
 labels, classes = data.val.labels, data.classes
 print(teacher)
@@ -124,7 +125,7 @@ show(figure, "One image and the teacher's probabilities for it at T = 1, 4 and 2
 # image, if it were taught by these soft targets.
 
 # %%
-student = series.baseline(data)
+student = experiments.baseline(data)
 student_logits = train.predict(student.model, data.val)
 explorer = widgets.temperature_explorer(
     data.val.images, labels, logits, classes, student_logits, data_name=data.name

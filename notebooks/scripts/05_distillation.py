@@ -39,15 +39,17 @@ from dataclasses import replace
 import torch
 
 import kdutils
-from kdutils import artifacts, losses, metrics, models, plots, series, train, views
-from kdutils.plots import show
+from kdutils import losses, metrics, models, train, views
+from kdutils.course import experiments, plots
+from kdutils.course.plots import show
+from kdutils.course.widgets import distil_it_yourself, loss_mixer
+from kdutils.pretrained import artifacts
 from kdutils.soft_targets import SoftTargets
-from kdutils.widgets import distil_it_yourself, loss_mixer
 
 kdutils.settings()
 
 # %%
-data = series.load_data()
+data = experiments.load_data()
 data
 
 # %% [markdown]
@@ -56,9 +58,9 @@ data
 # trained now.
 
 # %%
-teacher = series.teacher(data)
-seeds = series.budget(data).seeds
-baselines = [series.baseline(data, seed) for seed in seeds]
+teacher = experiments.teacher(data)
+seeds = experiments.budget(data).seeds
+baselines = [experiments.baseline(data, seed) for seed in seeds]
 print("teacher    ", teacher)
 for seed, run in zip(seeds, baselines, strict=True):
     print(f"seed {seed}     ", run)
@@ -100,11 +102,11 @@ show(mixer.still(), "How hard each voice pushes on this image's logits, against 
 
 # %%
 # NBVAL_CHECK_OUTPUT
-series.DISTILLATION
+experiments.DISTILLATION
 
 # %%
 # Self-check
-loss, few = series.DISTILLATION, slice(0, 100)
+loss, few = experiments.DISTILLATION, slice(0, 100)
 soft = losses.soft_target_loss(student_logits[few], teacher_logits[few], loss.temperature)
 hard = torch.nn.functional.cross_entropy(student_logits[few], labels[few])
 both = loss(student_logits[few], teacher_logits[few], labels[few])
@@ -138,7 +140,7 @@ kept = SoftTargets(teacher.model, part.train)  # no folder: it starts empty
 
 def seconds(loss: losses.Loss, targets: SoftTargets | None = None) -> float:
     """Time of one epoch of a fresh student."""
-    student, plan = models.build("student", 0), series.recipe("student", data, 1)
+    student, plan = models.build("student", 0), experiments.recipe("student", data, 1)
     history = train.fit(student, part, plan, loss=loss, soft_targets=targets, progress=False)
     return history.last["seconds"]
 
@@ -147,9 +149,9 @@ _ = seconds(losses.LabelLoss())  # not counted: the first run of anything is slo
 
 # %%
 plain = seconds(losses.LabelLoss())
-cold = seconds(series.DISTILLATION, kept)
+cold = seconds(experiments.DISTILLATION, kept)
 asked = kept.teacher_calls
-warm = seconds(series.DISTILLATION, kept)
+warm = seconds(experiments.DISTILLATION, kept)
 again = kept.teacher_calls - asked
 print(f"labels only            {plain:6.2f} s")
 print(f"distilled, first time  {cold:6.2f} s ({cold / plain:.1f} x), blocks asked for: {asked}")
@@ -182,8 +184,8 @@ print(f"Right: {asked} blocks asked for once, and 16 random answers are what the
 # better, worse, or no difference? Write down a number, so that you can be surprised.
 
 # %%
-targets = series.soft_targets(teacher, data)
-distilled = [series.distilled(data, targets, seed) for seed in seeds]
+targets = experiments.soft_targets(teacher, data)
+distilled = [experiments.distilled(data, targets, seed) for seed in seeds]
 for seed, run in zip(seeds, distilled, strict=True):
     print(f"seed {seed}     ", run)
 
@@ -253,7 +255,7 @@ print(f"Right: {len(seeds)} fair pairs, and the verdict follows from the interva
 # **Before you run this:** put the five students in the order that you expect.
 
 # %%
-controls = series.controls(data, teacher)
+controls = experiments.controls(data, teacher)
 curves = {name: run.history for name, run in controls.items()}
 figure = plots.learning_curves(curves, data_name=data.name, title="What is left without …")
 show(figure, "Validation accuracy by epoch of five short runs: labels only, label smoothing, the "
@@ -276,9 +278,9 @@ print(f"\nfor scale: standard deviation of full baselines over seeds {spread:.2f
 
 # %%
 # Self-check
-small = series.sweep_data(data).train
+small = experiments.sweep_data(data).train
 for within_class in (True, False):
-    donor = series.ShuffledTargets(targets, small.labels, within_class).donor
+    donor = experiments.ShuffledTargets(targets, small.labels, within_class).donor
     assert (donor != torch.arange(len(donor))).all(), "nobody may keep its own answer"
     same = (small.labels[donor] == small.labels).float().mean().item()
     assert not within_class or same == 1, "within a class, the donor has the same label"
@@ -295,7 +297,7 @@ print(f"Right: exchanged among all images, {same:.0%} still get an answer for th
 # *worse* than labels only?
 
 # %%
-result = series.sweep(data, teacher)
+result = experiments.sweep(data, teacher)
 figure = plots.sweep_heatmap(
     result.accuracy, result.temperatures, result.weights, baseline=result.baseline,
     data_name=data.name,
@@ -334,9 +336,9 @@ print(f"Right: {grid[0]} temperatures x {grid[1]} weights, none of them seen by 
 # better and not just lucky?
 
 # %%
-part = series.sweep_data(data)
+part = experiments.sweep_data(data)
 recorded = {len(run.history.rows): run.history for run in [controls["labels only"]]}
-kept = series.soft_targets(teacher, part)
+kept = experiments.soft_targets(teacher, part)
 lesson = distil_it_yourself(part, kept, recorded, most_epochs=10)
 lesson
 
@@ -463,10 +465,10 @@ print("Right: the ECE is the average gap to the diagonal, weighted by how many i
 # <details><summary>Solution</summary>
 #
 # ```python
-# part = series.sweep_data(data)
-# kept = series.soft_targets(teacher, part)
+# part = experiments.sweep_data(data)
+# kept = experiments.soft_targets(teacher, part)
 # for weight in (0.9, 1.0):
-#     print(weight, series.short_run(part, losses.Distillation(4.0, weight), kept))
+#     print(weight, experiments.short_run(part, losses.Distillation(4.0, weight), kept))
 # ```
 #
 # In most settings the gap is small: the teacher was trained on those labels and repeats them,
@@ -480,10 +482,10 @@ print("Right: the ECE is the average gap to the diagonal, weighted by how many i
 # <details><summary>Solution</summary>
 #
 # ```python
-# part = series.sweep_data(data)
-# kept = series.soft_targets(teacher, part)
-# runs = {"smooth": (losses.LabelLoss(0.1), None), "distilled": (series.DISTILLATION, kept)}
-# ends = {name: [100 * series.short_run(part, loss, source, seed).history.last["val_accuracy"]
+# part = experiments.sweep_data(data)
+# kept = experiments.soft_targets(teacher, part)
+# runs = {"smooth": (losses.LabelLoss(0.1), None), "distilled": (experiments.DISTILLATION, kept)}
+# ends = {name: [100 * experiments.short_run(part, loss, source, seed).history.last["val_accuracy"]
 #                for seed in range(5)] for name, (loss, source) in runs.items()}
 # print(metrics.paired_interval(ends["distilled"], ends["smooth"]))
 # ```
@@ -497,10 +499,10 @@ print("Right: the ECE is the average gap to the diagonal, weighted by how many i
 # <details><summary>Solution</summary>
 #
 # ```python
-# part = series.sweep_data(data)
-# twin = series.soft_targets(baselines[0], part)
-# print(series.short_run(part, series.DISTILLATION, twin))
-# print(series.short_run(part))
+# part = experiments.sweep_data(data)
+# twin = experiments.soft_targets(baselines[0], part)
+# print(experiments.short_run(part, experiments.DISTILLATION, twin))
+# print(experiments.short_run(part))
 # ```
 #
 # Furlanello and others (2018) found that a twin can be a useful teacher. But mind the unfair

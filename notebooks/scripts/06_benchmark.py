@@ -36,23 +36,25 @@ import pandas as pd
 from IPython.display import Markdown
 
 import kdutils
-from kdutils import artifacts, metrics, models, numbers, plots, series, shipped, timing, train
-from kdutils.plots import show
+from kdutils import metrics, models, timing, train
+from kdutils.course import experiments, long_runs, plots
+from kdutils.course.plots import show
+from kdutils.pretrained import artifacts, shipped
 
 kdutils.settings()
 
 # %%
-data = series.load_data()
+data = experiments.load_data()
 data
 
 # %%
-teacher = series.teacher(data)
-targets = series.soft_targets(teacher, data)
-seeds = series.budget(data).seeds
+teacher = experiments.teacher(data)
+targets = experiments.soft_targets(teacher, data)
+seeds = experiments.budget(data).seeds
 runs = {
     "teacher": [teacher],
-    "student, labels only": [series.baseline(data, seed) for seed in seeds],
-    "student, distilled": [series.distilled(data, targets, seed) for seed in seeds],
+    "student, labels only": [experiments.baseline(data, seed) for seed in seeds],
+    "student, distilled": [experiments.distilled(data, targets, seed) for seed in seeds],
 }
 for name, many in runs.items():
     print(f"{name:<22}", many[0])
@@ -64,7 +66,7 @@ for name, many in runs.items():
 
 # %%
 # NBVAL_CHECK_OUTPUT
-published = pd.DataFrame(series.PUBLISHED).set_index("name")
+published = pd.DataFrame(experiments.PUBLISHED).set_index("name")
 print(published.to_string())
 
 # %% [markdown]
@@ -112,7 +114,7 @@ for name, accuracy in (("labels only", 72.70), ("distilled", 70.86)):
 student = models.build("student")
 assert models.count_parameters(student) == 106_826, "the student of the table, to the last weight"
 assert models.count_parameters(teacher.model) <= 4_664_970, "our teacher must not be larger"
-gap = series.PUBLISHED[2]["accuracy"] - series.PUBLISHED[1]["accuracy"]
+gap = experiments.PUBLISHED[2]["accuracy"] - experiments.PUBLISHED[1]["accuracy"]
 assert round(gap, 2) == -1.84, "the gap that the series sets out to explain"
 print(f"Right: same student, and a gap of {gap:+.2f} points to beat.")
 
@@ -292,7 +294,7 @@ show(figure, "Test accuracy against the latency of one image, with whiskers for 
 # %%
 roles = ("teacher", "baseline", "distilled")
 records = [
-    series.record(name, role, data, found, seeds[: len(found)],
+    experiments.record(name, role, data, found, seeds[: len(found)],
                   [test.accuracy for test in tested[name]], {1: one[name], 128: many[name]})
     for role, (name, found) in zip(roles, runs.items(), strict=True)
 ]  # fmt: skip
@@ -350,13 +352,13 @@ print(f"Right: saved, and every number says that it comes from {data.name}.")
 # **Before you run this:** labels-only training falls behind at first. Will it catch up, given time?
 
 # %%
-long_runs = shipped.results()
-students = [row for row in long_runs if row["arm"] in ("baseline", "distilled")]
-figure = plots.accuracy_over_time(students, data_name=long_runs[0]["data"])
+recorded = shipped.results()
+students = [row for row in recorded if row["arm"] in ("baseline", "distilled")]
+figure = plots.accuracy_over_time(students, data_name=recorded[0]["data"])
 show(figure, "Validation accuracy of the student against minutes of training, with both lessons.")
 
 # %%
-Markdown(numbers.table())
+Markdown(long_runs.table())
 
 # %% [markdown]
 # Given time, labels come closer, but they do not catch up: the interval in the table says so.

@@ -26,7 +26,7 @@
 # - **say** how often chance alone makes a gap of 1.84 points;
 # - **reproduce** a distillation that hurts, and explain what really hurt in it;
 # - **tell** the guilty mistakes from the harmless ones, with measured costs;
-# - **find** a planted bug in a training loop with `kdutils.checks`, in a minute.
+# - **find** a planted bug in a training loop with `kdutils.diagnose.checks`, in a minute.
 #
 # **Needs:** the loss of notebook 04 and the paired seeds of notebook 05. **Time:** about 2 minutes
 # on two cores (`class` profile): the long experiments were recorded, one suspect is redone live.
@@ -38,8 +38,10 @@ import torch
 import torch.nn.functional as F
 
 import kdutils
-from kdutils import artifacts, losses, metrics, plots, series, shipped, suspect_plots, suspects
-from kdutils.plots import show
+from kdutils import losses, metrics
+from kdutils.course import experiments, pitfalls, plots
+from kdutils.course.plots import pitfall_figures, show
+from kdutils.pretrained import artifacts, shipped
 
 profile = kdutils.settings().profile.name
 kdutils.settings()
@@ -51,13 +53,13 @@ kdutils.settings()
 # two, and can be stopped and continued.
 
 # %%
-data = series.load_data()
+data = experiments.load_data()
 if profile == "full":
-    laboratory = suspects.laboratory(data)
+    laboratory = pitfalls.laboratory(data)
     laboratory.run()
     record = laboratory.record()
 else:
-    record = suspects.load_recorded()
+    record = pitfalls.load_recorded()
 plan, where = record["plan"], record["data"]
 print(f"Measured on {where}: {len(record['runs'])} runs, each {plan['train_images']:,} training "
       f"images for {plan['epochs']} epochs, tested on {record['test_images']:,}.")  # fmt: skip
@@ -74,9 +76,9 @@ print(f"With `{record['command']}` on {record['runs'][0]['machine']}.")
 # The table, as it was published:
 
 # %%
-for row in series.PUBLISHED:
+for row in experiments.PUBLISHED:
     print(f"{row['name']:<22} {row['accuracy']:5.2f} %   {row['parameters']:>9,} parameters")
-teacher_row, baseline_row, distilled_row = series.PUBLISHED
+teacher_row, baseline_row, distilled_row = experiments.PUBLISHED
 gap = distilled_row["accuracy"] - baseline_row["accuracy"]
 print(f"\ndistilled minus labels only: {gap:+.2f} points, one run each")
 
@@ -93,14 +95,14 @@ print(f"\ndistilled minus labels only: {gap:+.2f} points, one run each")
 # differ by 1.84 points or more: one time in two, in ten, in a hundred?
 
 # %%
-accuracy = list(suspects.accuracies(record, "labels").values())
-noise = suspects.seed_noise(accuracy)
+accuracy = list(pitfalls.accuracies(record, "labels").values())
+noise = pitfalls.seed_noise(accuracy)
 chance = noise.chance(abs(gap))
 print(f"{noise.runs} runs with labels only: {torch.tensor(accuracy).mean():.2f} %, "
       f"standard deviation {noise.deviation:.2f} points")  # fmt: skip
 print(f"Two runs of this recipe differ by {abs(gap):.2f} points or more {100 * chance:.0f} % of "
       "the time.")  # fmt: skip
-show(suspect_plots.noise_figure(accuracy, noise, abs(gap), data_name=where),
+show(pitfall_figures.noise_figure(accuracy, noise, abs(gap), data_name=where),
      "Left: the test accuracies of runs that differ in the seed alone. Right: how the differences "
      "of two such runs spread; the red tails lie beyond the published gap.")  # fmt: skip
 
@@ -110,7 +112,7 @@ show(suspect_plots.noise_figure(accuracy, noise, abs(gap), data_name=where),
 
 # %%
 long_runs = shipped.record("baseline")
-calm = suspects.seed_noise(long_runs["test_accuracy"])
+calm = pitfalls.seed_noise(long_runs["test_accuracy"])
 print(f"Long runs, {long_runs['epochs']} epochs: {artifacts.spread(long_runs['test_accuracy'])}")
 print(f"Two of those differ by {abs(gap):.2f} points or more {100 * calm.chance(abs(gap)):.1f} % "
       "of the time.")  # fmt: skip
@@ -136,13 +138,13 @@ print("Right: one run each is no evidence until you know how far runs of one rec
 # loss = 0.9 * soft + 0.1 * F.cross_entropy(student, labels)
 # ```
 #
-# It runs, it falls, nothing looks wrong. Two things are missing, though. `kdutils.suspects` has
+# It runs, it falls, nothing looks wrong. Two things are missing, though. `kdutils.course.pitfalls` has
 # the distillation loss with its usual mistakes as *switches*, so that this one is the correct loss
 # with two switches thrown:
 
 # %%
 print("teacher of the story: validation accuracy", record["teachers"]["good"]["val_accuracy"], "%")
-correct, crime = suspects.arm("distilled").loss, suspects.arm("both").loss
+correct, crime = pitfalls.arm("distilled").loss, pitfalls.arm("both").loss
 thrown = {name: value for name, value in asdict(crime).items() if value != asdict(correct)[name]}
 print("the correct loss: temperature", correct.temperature, "and soft weight", correct.soft_weight)
 print("switches thrown in the crime:", thrown)
@@ -154,8 +156,8 @@ print("switches thrown in the crime:", thrown)
 # %%
 def seed_by_seed(names, against="labels"):
     """Differences of arms to another arm, one number a seed, with their intervals."""
-    base = suspects.accuracies(record, against)
-    runs = {suspects.arm(name).title: suspects.accuracies(record, name) for name in names}
+    base = pitfalls.accuracies(record, against)
+    runs = {pitfalls.arm(name).title: pitfalls.accuracies(record, name) for name in names}
     dots = {title: [run[s] - base[s] for s in sorted(run.keys() & base.keys())]
             for title, run in runs.items()}  # fmt: skip
     return dots, {t: metrics.paired_interval(d, [0.0] * len(d)) for t, d in dots.items()}
@@ -168,7 +170,7 @@ show(plots.paired_difference_plot(dots, intervals, data_name=where),
 
 # %%
 # Self-check
-crime_gap = suspects.compare(record, "both", "labels")
+crime_gap = pitfalls.compare(record, "both", "labels")
 assert profile == "full" or crime_gap.high < 0, "in the recorded runs the crime is below labels only"
 print(f"The crime, reproduced: {crime_gap} (against labels only)")
 
@@ -188,13 +190,13 @@ print(f"The crime, reproduced: {crime_gap} (against labels only)")
 # the record (`smoke`: a tiny one). If the suspicion is right, how much of the damage will it show?
 
 # %%
-live = suspects.laboratory(data, suspects.TINY if profile == "smoke" else None)
-arms = [suspects.arm(name) for name in ("labels", "weak_labels")]
+live = pitfalls.laboratory(data, pitfalls.TINY if profile == "smoke" else None)
+arms = [pitfalls.arm(name) for name in ("labels", "weak_labels")]
 live.run(arms, seeds=(0,), say=lambda words: None)
 now = live.record()
 for each in arms:
-    here = suspects.accuracies(now, each.name)[0]
-    there = suspects.accuracies(record, each.name)[0]
+    here = pitfalls.accuracies(now, each.name)[0]
+    there = pitfalls.accuracies(record, each.name)[0]
     print(f"{each.title:<24} live on {data.name}: {here:.2f} %   recorded on {where}: {there:.2f} %")
 
 # %%
@@ -202,7 +204,7 @@ dots, intervals = seed_by_seed(["both", "weak_labels"])
 show(plots.paired_difference_plot(dots, intervals, data_name=where),
      "Test accuracy minus that of labels only: the tutorial's loss with its teacher, and a tenth "
      "of the labels' loss without any teacher.")  # fmt: skip
-difference = suspects.compare(record, "both", "weak_labels")
+difference = pitfalls.compare(record, "both", "weak_labels")
 print(f"What the teacher of the crime changes: {difference}")
 
 # %% [markdown]
@@ -233,9 +235,9 @@ print(f"What the teacher of the crime changes: {difference}")
 # **Before you run this:** which three will cost most? Which will turn out harmless?
 
 # %%
-found = suspects.effects(record)
-correct_gain = suspects.compare(record, "distilled", "labels")
-show(suspect_plots.suspects_figure(found, correct_gain, data_name=where),
+found = pitfalls.effects(record)
+correct_gain = pitfalls.compare(record, "distilled", "labels")
+show(pitfall_figures.suspects_figure(found, correct_gain, data_name=where),
      "One row for each suspect. Left: test accuracy against labels only, with the gain of the "
      "correct recipe as a band. Right: against the arm that does it right. Bars are 95 % intervals "
      "over five paired seeds. Triangles pointing down: worse than labels only; diamonds: costs "
@@ -244,7 +246,7 @@ show(suspect_plots.suspects_figure(found, correct_gain, data_name=where),
 # %%
 from IPython.display import Markdown
 
-Markdown(suspects.verdict_table(found))
+Markdown(pitfalls.verdict_table(found))
 
 # %% [markdown]
 # What was recorded, in words:
@@ -318,8 +320,8 @@ for name, about in record["teachers"].items():
 pairs = [("quiet_hot", "hot"), ("smoothed_hot", "hot"), ("smoothed_hot", "quiet_hot"),
          ("quiet_strong", "strong"), ("quiet_strong", "distilled")]  # fmt: skip
 for name, other in pairs:
-    one, two = suspects.arm(name).title, suspects.arm(other).title
-    print(f"{one}, minus {two}:\n    {suspects.compare(record, name, other)}")
+    one, two = pitfalls.arm(name).title, pitfalls.arm(other).title
+    print(f"{one}, minus {two}:\n    {pitfalls.compare(record, name, other)}")
 
 # %% [markdown]
 # The quiet strong teacher is as good as the usual one: here the gap was no matter of capacity, only
@@ -366,7 +368,8 @@ print(f"Guilty: {len(guilty)} of {len(found)}: {', '.join(guilty)}.")
 # For a check the teacher need not be good. Ours is a student's network, trained for seconds.
 
 # %%
-from kdutils import checks, models, train, views
+from kdutils import models, train, views
+from kdutils.diagnose import checks
 
 few = replace(data, train=data.train.subset(512), val=data.val.subset(200))
 student, teacher = models.build("student", 0), models.build("student", 1)

@@ -1,0 +1,344 @@
+"""The experiments that several notebooks share, so that each notebook runs alone and none is
+done twice: whoever comes first trains, everybody after loads.
+
+    data = series.load_data()
+    teacher = series.teacher(data)
+    baseline = series.baseline(data, seed=0)
+    distilled = series.distilled(data, series.soft_targets(teacher, data), seed=0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .. import data as data_module
+from .. import models, timing
+from ..losses import Distillation, LabelLoss, Loss
+from ..pretrained import artifacts, shipped
+from ..pretrained.artifacts import Trained
+from ..runtime.settings import Budget, settings
+from ..soft_targets import SoftTargets
+from ..train import Recipe, TeacherLogits
+from ..views import epoch_views
+
+if TYPE_CHECKING:
+    from ..data import ImageData
+
+# Chosen on validation accuracy; notebook 05 shows the sweep.
+DISTILLATION = Distillation(temperature=4.0, soft_weight=0.9)
+
+# The results table that the series set out to beat: distillation had made the student worse.
+# Accuracy in per cent; its "MB" are 2^20 bytes; how the latency was taken was not said.
+PUBLISHED: tuple[dict[str, Any], ...] = tuple(
+    dict(zip(("name", "accuracy", "size_mb", "parameters", "latency_ms"), row, strict=True))
+    for row in (
+        ("teacher", 83.13, 17.81, 4_664_970, 111.29),
+        ("student, labels only", 72.70, 0.41, 106_826, 27.76),
+        ("student, distilled", 70.86, 0.41, 106_826, 25.82),
+    )
+)
+
+# (network, is the data synthetic?) -> recipe, chosen on validation. `shapes` has a fifth of the
+# images: smaller batches give its teacher enough steps. A peak too high hurts the distilled
+# student most, because T^2 makes the early soft gradients large.
+RECIPES: dict[tuple[str, bool], Recipe] = {
+    ("teacher", False): Recipe(batch_size=256, learning_rate=0.1, warmup=0.1, muon=0.06),
+    ("teacher", True): Recipe(batch_size=128, learning_rate=0.2),
+    ("student", False): Recipe(batch_size=64, learning_rate=0.1),
+    ("student", True): Recipe(batch_size=64, learning_rate=0.1),
+    ("pocket", False): Recipe(batch_size=128, learning_rate=0.08, warmup=0.1, muon=0.02),
+    ("pocket", True): Recipe(batch_size=64, learning_rate=0.08, warmup=0.1, muon=0.02),
+}
+# The same for the `full` profile on photographs: long trainings, behind the README's numbers.
+PATIENT: dict[str, Recipe] = {
+    "teacher": Recipe(
+        epochs=28, batch_size=512, learning_rate=0.1, warmup=0.1, muon=0.08, cutout=12
+    ),
+    "student": Recipe(epochs=80, batch_size=128, learning_rate=0.08, warmup=0.1, muon=0.015),
+    "pocket": replace(RECIPES["pocket", False], epochs=90),
+}
+REHEARSAL = Recipe(epochs=2, batch_size=128, learning_rate=0.2)  # to see the loop at work
+REHEARSAL_IMAGES = 6_000
+
+
+def load_data() -> ImageData:
+    """The data that `KDUTILS_DATA` names, cut to the sizes of `KDUTILS_PROFILE`."""
+    budget = settings().profile.budget(None)
+    return data_module.load(
+        train_size=budget.train_size, val_size=budget.val_size, test_size=budget.test_size
+    )
+
+
+def budget(data: ImageData) -> Budget:
+    """How much work the current profile does on `data`."""
+    return settings().profile.budget(data)
+
+
+def recipe(network: str, data: ImageData, epochs: int) -> Recipe:
+    """The house recipe of a network on `data` for a number of epochs."""
+    patient = settings().profile.name == "full" and not data.is_synthetic
+    chosen = PATIENT[network] if patient else RECIPES[network, data.is_synthetic]
+    return replace(chosen, epochs=epochs)
+
+
+def uses_shipped(data: ImageData) -> bool:
+    """Whether the current profile takes its teacher from the package: `class`, on CIFAR-10."""
+    return settings().profile.name == "class" and shipped.available("teacher", data)
+
+
+def teacher_recipe(data: ImageData) -> Recipe:
+    """How the teacher of the current profile is trained, or was, where it is shipped."""
+    if uses_shipped(data):
+        return Recipe(**shipped.trained("teacher").model.metadata["recipe"])
+    return recipe("teacher", data, budget(data).teacher_epochs)
+
+
+def teacher(data: ImageData, progress: bool = True) -> Trained:
+    """The teacher of the current profile: shipped with the package, loaded, or trained now."""
+    if uses_shipped(data):
+        return shipped.trained("teacher")
+    return artifacts.train_or_load(
+        "teacher", "teacher", data, teacher_recipe(data), progress=progress
+    )
+
+
+def rehearsal(data: ImageData, progress: bool = True) -> Trained:
+    """A teacher that is trained for a moment on a part of the images, to see the loop at work."""
+    part = replace(data, train=data.train.subset(min(REHEARSAL_IMAGES, len(data.train))))
+    return artifacts.train_or_load("rehearsal", "teacher", part, REHEARSAL, progress=progress)
+
+
+def baseline(data: ImageData, seed: int = 0, progress: bool = True) -> Trained:
+    """The student trained on labels alone: what distillation has to beat."""
+    plan = recipe("student", data, budget(data).student_epochs)
+    return artifacts.train_or_load(
+        "baseline", "student", data, plan, loss=LabelLoss(), seed=seed, progress=progress
+    )
+
+
+def soft_targets(teacher: Trained, data: ImageData) -> SoftTargets:
+    """The teacher's memoised logits for the training images."""
+    return artifacts.soft_targets(teacher.model, data)
+
+
+def distilled(
+    data: ImageData,
+    targets: SoftTargets,
+    seed: int = 0,
+    loss: Distillation = DISTILLATION,
+    progress: bool = True,
+) -> Trained:
+    """The student trained with soft targets: same start, batches, views and epochs as `baseline`
+    of the same seed."""
+    plan = recipe("student", data, budget(data).student_epochs)
+    return artifacts.train_or_load(
+        "distilled", "student", data, plan, loss=loss, soft_targets=targets, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+
+
+# --- the sweep and the controls: many short runs on a part of the images ------------------------
+
+
+def sweep_data(data: ImageData) -> ImageData:
+    """`data` with the training images of the sweep (`Budget.sweep_train_size`); the same val."""
+    size = budget(data).sweep_train_size
+    if size is None or size >= len(data.train):
+        return data
+    return replace(data, train=data.train.subset(size))
+
+
+def short_run(
+    part: ImageData,
+    loss: Loss | None = None,
+    targets: TeacherLogits | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Trained:
+    """A student of `Budget.sweep_epochs` epochs on `part` (from `sweep_data`), loaded or trained.
+
+    All short runs of one seed share their start, their batches and their views.
+    """
+    plan = recipe("student", part, budget(part).sweep_epochs)
+    return artifacts.train_or_load(
+        "short", "student", part, plan, loss=loss, soft_targets=targets, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Validation accuracies of a temperature x soft-weight grid: one seed, one short budget.
+
+    `accuracy` is float64 (temperatures, weights), fractions; `baseline` the same for labels only.
+    """
+
+    temperatures: tuple[float, ...]
+    weights: tuple[float, ...]
+    accuracy: Tensor
+    baseline: float
+    images: int  # training images of each run
+    epochs: int  # of each run
+
+    @property
+    def best(self) -> Distillation:
+        """The cell with the highest accuracy."""
+        row, column = divmod(int(self.accuracy.argmax()), len(self.weights))
+        return Distillation(self.temperatures[row], self.weights[column])
+
+    def __str__(self) -> str:
+        return (
+            f"{self.accuracy.numel()} settings, each {self.epochs} epochs on {self.images:,} "
+            f"images: labels only {100 * self.baseline:.2f} %, best "
+            f"{100 * self.accuracy.max():.2f} % at T = {self.best.temperature:g}, soft weight "
+            f"{self.best.soft_weight:g}"
+        )
+
+
+def sweep(data: ImageData, teacher: Trained, seed: int = 0, progress: bool = True) -> Sweep:
+    """Distil one short student for each temperature and weight of the profile's grid."""
+    part, plan = sweep_data(data), budget(data)
+    targets = soft_targets(teacher, part)
+
+    def accuracy(loss: Loss, source: TeacherLogits | None) -> float:
+        return short_run(part, loss, source, seed, progress).history.last["val_accuracy"]
+
+    rows = [
+        [accuracy(Distillation(t, w), targets) for w in plan.sweep_weights]
+        for t in plan.sweep_temperatures
+    ]
+    return Sweep(
+        temperatures=plan.sweep_temperatures,
+        weights=plan.sweep_weights,
+        accuracy=torch.tensor(rows, dtype=torch.float64),
+        baseline=accuracy(LabelLoss(), None),
+        images=len(part.train),
+        epochs=plan.sweep_epochs,
+    )
+
+
+class ShuffledTargets:
+    """A teacher's answers handed to the wrong images: as soft as before, but about something else.
+
+    Args:
+        targets: the honest soft targets.
+        labels: int64 (N,), of the same images.
+        within_class: True: every image gets the answer for another image of its own class, so
+            what is known about classes stays and what is known about this image goes. False: the
+            answer for any other image.
+        seed: chooses the exchange; nobody keeps its own answer (in a class of two or more).
+    """
+
+    def __init__(
+        self, targets: TeacherLogits, labels: Tensor, within_class: bool, seed: int = 0
+    ) -> None:
+        self.targets = targets
+        self.donor = torch.arange(len(labels))  # whose answer each image is given
+        generator = torch.Generator().manual_seed(seed)
+        groups = labels.cpu() if within_class else torch.zeros(len(labels), dtype=torch.int64)
+        for group in groups.unique():
+            rows = (groups == group).nonzero().squeeze(1)
+            rows = rows[torch.randperm(len(rows), generator=generator)]
+            self.donor[rows] = rows.roll(1)  # one big ring: no fixed point
+        kind = "class" if within_class else "any"
+        self.fingerprint = f"{targets.fingerprint}-shuffled-{kind}-{seed}"
+
+    def epoch(self, views: list[int] | None) -> Tensor:
+        """float16 (N, C), as `SoftTargets.epoch`, exchanged."""
+        return self.targets.epoch(views)[self.donor]
+
+
+def matched_smoothing(logits: Tensor, labels: Tensor, soft_weight: float) -> float:
+    """The label smoothing that is as soft as a distilled student would like to become.
+
+    A student that copies its teacher gives the labels' rivals `soft_weight` times what the teacher
+    gives them at T = 1. Smoothing by s gives them s (C - 1) / C. The two are set equal; 0.9 is the
+    most.
+
+    Args:
+        logits: float (N, C), the teacher's on training images.
+        labels: int64 (N,).
+        soft_weight: of the distillation that is to be matched.
+    """
+    classes = logits.shape[1]
+    own = logits.double().softmax(-1).gather(1, labels.unsqueeze(1)).mean().item()
+    return min(0.9, soft_weight * (1 - own) * classes / (classes - 1))
+
+
+def controls(
+    data: ImageData,
+    teacher: Trained,
+    loss: Distillation = DISTILLATION,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Trained]:
+    """Short runs that take apart why distillation works: what is left when a part is removed.
+
+    Labels only, label smoothing of matched strength, the honest teacher, and the teacher's answers
+    exchanged between images of one class or of all classes.
+    """
+    part = sweep_data(data)
+    targets, labels = soft_targets(teacher, part), part.train.labels
+    seen = targets.epoch(epoch_views(len(labels), seed, 0))  # what training will ask for anyway
+    smoothing = round(matched_smoothing(seen, labels, loss.soft_weight), 3)
+    plans: dict[str, tuple[Loss, TeacherLogits | None]] = {
+        "labels only": (LabelLoss(), None),
+        f"label smoothing {smoothing:.2f}": (LabelLoss(smoothing), None),
+        "distilled": (loss, targets),
+        "answer for another image, same class": (loss, ShuffledTargets(targets, labels, True)),
+        "answer for another image, any class": (loss, ShuffledTargets(targets, labels, False)),
+    }
+    return {
+        name: short_run(part, plan, source, seed, progress)
+        for name, (plan, source) in plans.items()
+    }
+
+
+# --- the benchmark --------------------------------------------------------------------------------
+
+
+def record(
+    name: str,
+    role: str,
+    data: ImageData,
+    runs: Sequence[Trained],
+    seeds: Sequence[int],
+    test_accuracy: Sequence[float],
+    latencies: Mapping[int, timing.Latency],
+) -> dict[str, Any]:
+    """What `artifacts.results_table` and the README need to know of one model, fit for JSON.
+
+    Args:
+        name: for people, for example "student, labels only".
+        role: "teacher", "baseline" or "distilled".
+        data: what it was trained and tested on.
+        runs: the trained networks, one for each of `seeds`.
+        test_accuracy: fractions, one for each of `seeds`.
+        latencies: batch size -> time, for batches of 1 and 128.
+    """
+    model, one, many = runs[0].model, latencies[1], latencies[128]
+    return {
+        "name": name,
+        "role": role,
+        "data": data.name,
+        "profile": settings().profile.name,
+        "parameters": models.count_parameters(model),
+        "macs": models.count_macs(model),
+        "size_mb": models.size_mb(model),
+        "epochs": len(runs[0].history.rows),
+        "seeds": list(seeds),
+        "test_accuracy": [100 * value for value in test_accuracy],
+        "test_images": len(data.test),
+        "train_seconds": [run.seconds for run in runs],
+        "latency_ms": one.median_ms,
+        "latency_p10_ms": one.p10_ms,
+        "latency_p90_ms": one.p90_ms,
+        "latency_128_ms": many.median_ms,
+        "threads": one.threads,
+        "machine": timing.machine(),
+    }

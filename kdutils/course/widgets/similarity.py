@@ -1,0 +1,161 @@
+"""Notebook 04's class map."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import dendrogram, linkage
+from scipy.spatial.distance import squareform
+from scipy.stats import spearmanr
+
+from ..plots import relative_similarity, similarity_heatmaps, similarity_mesh
+from ..plots.style import TEACHER, array, new_figure, styled
+from .live import LiveFigure, check_classes, check_rows
+from .stage import Array, Word
+
+
+def class_tree(similarity: Array) -> dict[str, Any]:
+    """scipy's dendrogram (average linkage) on the distances 1 - similarity, not drawn."""
+    distances = squareform(np.clip(1 - similarity, 0, None), checks=False)
+    return dendrogram(linkage(distances, "average"), orientation="right", no_plot=True)
+
+
+def rank_agreement(first: Array, second: Array) -> float:
+    """Spearman's correlation of the pairs above the diagonal: do both rank the pairs alike?"""
+    above = np.triu_indices(len(first), 1)
+    return float(spearmanr(first[above], second[above]).statistic)
+
+
+class Tree:
+    """A dendrogram whose lines and names can move: one artist and C words."""
+
+    def __init__(self, axes: Axes, classes: Sequence[str], title: str) -> None:
+        self.axes, self.classes, self.words = axes, tuple(classes), list[Word]()
+        self.artist = axes.add_collection(LineCollection([], colors=TEACHER, linewidths=1.6))
+        axes.set(xlim=(1, 0), ylim=(10 * len(classes), 0), yticks=[], title=title)
+        axes.set(xlabel="distance, 1 - similarity", xticks=(0, 0.5, 1))
+        axes.spines["left"].set_visible(False)
+        # Keeps the room that the names will need.
+        widest = max(self.classes, key=len) + " "
+        axes.text(-0.03, 5, widest, size=8, alpha=0)
+
+    def update(self, similarity: Array) -> None:
+        tree = class_tree(similarity)
+        lines = zip(tree["dcoord"], tree["icoord"], strict=True)
+        self.artist.set_segments([np.column_stack(line) for line in lines])
+        names = (self.classes[leaf] for leaf in tree["leaves"])
+        self.words = [Word(self.axes, -0.03, 10 * i + 5, name) for i, name in enumerate(names)]
+
+
+class ClassMap(LiveFigure):
+    """What `class_map` returns; `similarity` is the drawn matrix."""
+
+    @styled
+    def __init__(
+        self,
+        logits: Any,
+        labels: Any,
+        classes: Sequence[str],
+        truth: Any = None,
+        data_name: str = "",
+    ) -> None:
+        super().__init__(
+            "A map of which classes the teacher finds alike at the chosen temperature, and the "
+            "family tree that follows from it. The text below says the same in numbers."
+        )
+        self.logits, self.labels = array(logits).astype(np.float64), array(labels)
+        self.classes, self.data_name = tuple(classes), data_name
+        check_rows(logits=self.logits, labels=self.labels)
+        check_classes(self.logits, classes)
+        self.truth = None if truth is None else array(truth).astype(np.float64)
+        if self.truth is not None and self.truth.shape != (len(classes),) * 2:
+            raise ValueError(
+                f"The true similarity has shape {self.truth.shape}; it must be "
+                f"({len(classes)}, {len(classes)}), one row and column for each class."
+            )
+        self.temperature.value = 4.0
+        self._assemble([], self._build(), self._temperature_row())
+
+    @property
+    def similarity(self) -> Array:
+        """(C, C) `plots.relative_similarity` at the slider's temperature."""
+        return relative_similarity(self.logits, self.labels, self.temperature.value)
+
+    def _build(self) -> list[Artist]:
+        rows = 1 if self.truth is None else 2
+        self.figure = new_figure(7.6, 1.3 + 1.95 * rows, "Which classes look alike", self.data_name)
+        panels = self.figure.subplots(rows, 2, squeeze=False, width_ratios=(1.25, 1))
+        self._mesh = similarity_mesh(panels[0, 0], self.similarity, self.classes)
+        panels[0, 0].set_title("the teacher")
+        panels[0, 0].tick_params(labelbottom=rows == 1)  # the truth below has the same columns
+        self._tree = Tree(panels[0, 1], self.classes, "its family tree")
+        bar = self.figure.colorbar(self._mesh, ax=panels[:, 0], shrink=0.8, aspect=30, pad=0.02)
+        bar.set_label("similarity, 0 to 1")
+        bar.outline.set_visible(False)
+        if self.truth is not None:
+            similarity_mesh(panels[1, 0], self.truth, self.classes)
+            panels[1, 0].set_title("the truth")
+            self._true_tree = Tree(panels[1, 1], self.classes, "its family tree")
+            self._true_tree.update(self.truth)
+        return [self._mesh, self._tree.artist]
+
+    def _update(self) -> tuple[list[Word], str]:
+        temperature, found = self.temperature.value, self.similarity
+        self._mesh.set_data(np.ma.masked_where(np.eye(len(found), dtype=bool), found))
+        self._tree.update(found)
+        words = [Word(self._mesh.axes, len(found) - 0.5, -1, f"T = {temperature:.2f}", "rm")]
+        words += self._tree.words + ([] if self.truth is None else self._true_tree.words)
+        return words, self._describe(found)
+
+    def _describe(self, found: Array) -> str:
+        rows, columns = np.triu_indices(len(found), 1)
+        values = found[rows, columns]
+        pairs = ", ".join(
+            f"{html.escape(self.classes[rows[k]])} and {html.escape(self.classes[columns[k]])} "
+            f"({values[k]:.2f})"
+            for k in np.argsort(-values, kind="stable")[:5]
+        )
+        words = (
+            f"<b>T = {self.temperature.value:.2f}</b>. Most alike: {pairs}.<br>Similarity of two "
+            f"classes runs from {values.min():.2f} to {values.max():.2f}, {values.mean():.2f} on "
+            "average."
+        )
+        if self.truth is None:
+            return words
+        return f"{words} Rank agreement with the truth: {rank_agreement(found, self.truth):.2f}."
+
+    def still(self, temperatures: Sequence[float] = (1, 4, 20)) -> Figure:
+        """The map at several temperatures, beside the truth where it is known."""
+        return similarity_heatmaps(
+            self.logits,
+            self.labels,
+            self.classes,
+            temperatures,
+            truth=self.truth,
+            data_name=self.data_name,
+        )
+
+
+def class_map(
+    logits: Any, labels: Any, classes: Sequence[str], truth: Any = None, data_name: str = ""
+) -> ClassMap:
+    """Similarity map and family tree of the classes as the temperature moves.
+
+    Args:
+        logits: float (N, C), of images that the teacher has not trained on.
+        labels: int64 (N,).
+        classes: C names.
+        truth: (C, C) known similarity in [0, 1] (`ImageData.similarity`), or None.
+        data_name: for the title.
+
+    Raises:
+        ValueError: numbers of rows or classes do not fit together.
+    """
+    return ClassMap(logits, labels, classes, truth, data_name)

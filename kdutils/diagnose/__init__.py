@@ -1,0 +1,1 @@
+"""Finds the bug in your distillation."""

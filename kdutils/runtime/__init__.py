@@ -1,0 +1,1 @@
+"""What every part stands on: the settings, files, precision, and processes that work together."""

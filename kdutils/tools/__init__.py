@@ -1,0 +1,1 @@
+"""Runs the notebooks, fills the README's tables, measures the engine."""

@@ -1,0 +1,455 @@
+"""How fast the engine is, held against a textbook loop on the same machine in the same minutes.
+
+    python -m kdutils bench
+
+Each *job* is a steady-state piece of work, some seconds long. Rounds run all jobs one after the
+other, forwards and backwards in turn, so that a busy machine slows them all alike. A ratio compares
+two jobs round by round. The textbook loop is `kdutils.course.naive_loop`; ours is what `train.fit` runs.
+Images are random pixels: no job is faster for a picture than for noise.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .. import __version__, models, timing
+from ..course import naive_loop
+from ..data import ImageData, Split
+from ..losses import Distillation, LabelLoss
+from ..runtime.precision import working_precision
+from ..runtime.settings import settings
+from ..soft_targets import SoftTargets
+from ..train import VIEW_SEED, Recipe, TeacherLogits, _Run, take
+from ..views import epoch_images, epoch_views, normalise
+
+WORKERS = 2  # of the textbook's DataLoader
+MATMUL = 2048  # side of the matrices whose product measures the machine's peak
+MEMORY_IMAGES = 50_000
+STUDENT_BATCH, TEACHER_BATCH = 64, 256  # the house recipes
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much each job does in a round, in images, and how many rounds there are."""
+
+    rounds: int = 7
+    ours: int = 4096
+    textbook: int = 1024
+    textbook_distilling: int = 256
+    teacher: int = 512
+    textbook_teacher: int = 128
+    textbook_images: int = 50_000
+    memory_steps: int = 40
+
+
+QUICK = Size(rounds=3, ours=1024, textbook=256, textbook_distilling=64, teacher=256,
+             textbook_teacher=64, memory_steps=5)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Images (or floating-point operations) per second: median, 10th and 90th percentile."""
+
+    median: float
+    p10: float
+    p90: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Rate:
+        deciles = statistics.quantiles(values, n=10, method="inclusive") if values[1:] else values
+        return cls(statistics.median(values), deciles[0], deciles[-1])
+
+    def __str__(self) -> str:
+        return f"{self.median:,.0f} ({self.p10:,.0f}–{self.p90:,.0f})"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One job's speed over another's, and what the project set out to reach."""
+
+    name: str
+    value: Rate
+    aim: float
+
+    def __str__(self) -> str:
+        value = self.value
+        return f"{value.median:.2f}x ({value.p10:.2f}–{value.p90:.2f}), aim {self.aim:g}x"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work that is timed, and what comes before it, untimed.
+
+    Attributes:
+        work: does it.
+        amount: what it gets through: images, or operations for the matrix products.
+        ready: brings it into its steady state before each piece.
+    """
+
+    work: Callable[[], object]
+    amount: float
+    ready: Callable[[], object] = field(default=lambda: None)
+
+
+Jobs = dict[str, Job]
+
+# name -> (faster job, slower job, aim)
+RATIOS: dict[str, tuple[str, str, float]] = {
+    "distillation, warm cache / textbook": ("distil, warm cache", "textbook distil", 20),
+    "distillation, warm cache / labels only": ("distil, warm cache", "labels only", 0.95),
+    "distillation, cold cache / live teacher": ("distil, cold cache", "distil, live teacher", 1),
+    "labels only / textbook": ("labels only", "textbook labels only", 2.5),
+    "data pipeline / textbook": ("data pipeline", "textbook data pipeline", 6),
+    "teacher training / textbook": ("teacher training", "textbook teacher training", 1),
+}
+
+
+def run(size: Size | None = None, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Measure everything once.
+
+    Args:
+        size: how much; default `Size()`, some minutes on two cores.
+        say: told what is being done.
+
+    Returns:
+        A record fit for JSON, see `table`.
+    """
+    size = size or Size()
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+        torch.manual_seed(0)
+        say("Preparing …")
+        jobs = _jobs(size, Path(folder))
+        say(f"{len(jobs)} jobs, {size.rounds} rounds …")
+        seconds = timing.interleave(
+            {name: job.work for name, job in jobs.items()},
+            size.rounds,
+            ready={name: job.ready for name, job in jobs.items()},
+        )
+        rates = {
+            name: [jobs[name].amount / each for each in times] for name, times in seconds.items()
+        }
+        say(f"Peak memory of training on {MEMORY_IMAGES:,} images …")
+        memory = peak_memory_mb(size.memory_steps)
+    return _record(rates, memory, size)
+
+
+def _record(rates: dict[str, list[float]], memory: float, size: Size) -> dict[str, Any]:
+    ratios = [Ratio(name, _ratio(rates[a], rates[b]), aim) for name, (a, b, aim) in RATIOS.items()]
+    peaks = {name: max(rates.pop(f"matmul {name}")) for name in ("float32", "bfloat16")}
+    working = working_precision()
+
+    def share(job: str, precision: str, flops: float) -> dict[str, Any]:
+        speed = statistics.median(rates[job]) * flops
+        return {"precision": precision, "share": speed / peaks[precision]}
+
+    shares = {
+        job: share(job, precision, flops)
+        for job, precision, flops in (
+            ("teacher training", working, step_flops("teacher")),
+            ("textbook teacher training", "float32", step_flops("teacher")),
+            ("labels only", working, step_flops("student")),
+            ("textbook labels only", "float32", step_flops("student")),
+        )
+    }  # fmt: skip
+    return {
+        "machine": timing.machine(),
+        "threads": torch.get_num_threads(),
+        "precision": working,
+        "date": date.today().isoformat(),
+        "version": __version__,
+        "size": asdict(size),
+        "images_per_second": {name: asdict(Rate.of(values)) for name, values in rates.items()},
+        "ratios": {r.name: asdict(r.value) | {"aim": r.aim} for r in ratios},
+        "matmul_peak_gflops": {name: peak / 1e9 for name, peak in peaks.items()},
+        "share_of_peak": shares,
+        "peak_memory_mb": memory,
+    }
+
+
+def _ratio(fast: list[float], slow: list[float]) -> Rate:
+    return Rate.of([a / b for a, b in zip(fast, slow, strict=True)])
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record of `run` as Markdown tables."""
+    lines = ["| job | images per second, median (p10–p90) |", "|---|---:|"]
+    lines += [f"| {name} | {Rate(**rate)} |" for name, rate in record["images_per_second"].items()]
+    lines += ["", comparisons(record), ""]
+    lines += ["| training step | share of the matmul peak |", "|---|---:|"]
+    for name, fields in record["share_of_peak"].items():
+        peak = record["matmul_peak_gflops"][fields["precision"]]
+        lines.append(f"| {name} | {100 * fields['share']:.0f} % of {peak:.0f} GFLOP/s in "
+                     f"{fields['precision']} |")  # fmt: skip
+    return "\n".join([*lines, "", conditions(record)])
+
+
+def comparisons(record: dict[str, Any]) -> str:
+    """How many times faster one job is than another, as a Markdown table."""
+    lines = ["| comparison | median (p10–p90), and the aim |", "|---|---:|"]
+    for name, fields in record["ratios"].items():
+        rate = {key: fields[key] for key in ("median", "p10", "p90")}
+        lines.append(f"| {name} | {Ratio(name, Rate(**rate), fields['aim'])} |")
+    return "\n".join(lines)
+
+
+def conditions(record: dict[str, Any]) -> str:
+    """Memory, machine and date of a record, in two lines."""
+    return (
+        f"Peak memory, student training on {MEMORY_IMAGES:,} images: "
+        f"{record['peak_memory_mb']:,.0f} MB.\n"
+        f"Machine: {record['machine']}, {record['date']}."
+    )
+
+
+# --- the jobs -------------------------------------------------------------------------------------
+
+
+def _jobs(size: Size, folder: Path) -> Jobs:
+    data = random_data(size.ours)
+    many = random_data(size.textbook_images)  # so that its epochs end, and stutter, rarely
+    return {
+        **_matmuls(),
+        **_pipelines(data, many, size),
+        **_students(data, many, size),
+        **_distilling(data, many, size, folder),
+        **_teachers(many, size),
+    }
+
+
+def random_data(n: int) -> ImageData:
+    """`n` training images of noise in channels_last layout, and a handful of others."""
+
+    def split(count: int) -> Split:
+        images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
+        return Split(images.to(memory_format=torch.channels_last), torch.arange(count) % 10)
+
+    return ImageData(split(n), split(10), split(10), tuple("0123456789"), "noise")
+
+
+def _matmuls() -> Jobs:
+    """The machine's peak: one large product in each precision."""
+
+    def job(dtype: torch.dtype) -> Job:
+        device = settings().device
+        a, b = (torch.randn(MATMUL, MATMUL, device=device).to(dtype) for _ in range(2))
+
+        def product() -> None:
+            a @ b
+            _wait()
+
+        return Job(product, 2.0 * MATMUL**3, product)
+
+    return {"matmul float32": job(torch.float32), "matmul bfloat16": job(torch.bfloat16)}
+
+
+def _pipelines(data: ImageData, many: ImageData, size: Size) -> Jobs:
+    """Batches made ready, and thrown away."""
+    images = data.train.images.to(settings().device)
+    epochs = iter(range(10**9))
+
+    def ours() -> None:
+        shown = epoch_images(images, epoch_views(len(images), VIEW_SEED, next(epochs)))
+        order = torch.randperm(len(images)).to(images.device)
+        for start in range(0, len(images), STUDENT_BATCH):
+            normalise(take(shown, order[start : start + STUDENT_BATCH]))
+        _wait()
+
+    batches = _endless(many, STUDENT_BATCH)
+    return {
+        "data pipeline": Job(ours, len(images)),
+        "textbook data pipeline": Job(
+            lambda: _draw(batches, size.textbook), size.textbook, _emptying(batches)
+        ),
+    }
+
+
+def _students(data: ImageData, many: ImageData, size: Size) -> Jobs:
+    return {
+        "labels only": Job(_epochs("student", data), size.ours),
+        "textbook labels only": _textbook("student", many, size.textbook, STUDENT_BATCH),
+    }
+
+
+def _distilling(data: ImageData, many: ImageData, size: Size, folder: Path) -> Jobs:
+    teacher = models.build("teacher", 0).eval()
+    cold = SoftTargets(teacher, data.train, folder / "cold")
+    warm = _FromDisk(teacher, data.train, folder / "warm")
+    live = _Live(teacher, data.train)
+    return {
+        "distil, warm cache": Job(
+            _epochs("student", data, warm, repeat=True), size.ours, warm.forget
+        ),
+        "distil, cold cache": Job(_epochs("student", data, cold), size.ours),
+        "distil, live teacher": Job(_epochs("student", data, live), size.ours),
+        "textbook distil": _textbook(
+            "student", many, size.textbook_distilling, STUDENT_BATCH, distilling=True
+        ),
+    }  # fmt: skip
+
+
+def _teachers(many: ImageData, size: Size) -> Jobs:
+    part = random_data(size.teacher)
+    return {
+        "teacher training": Job(
+            _epochs("teacher", part, batch_size=min(TEACHER_BATCH, size.teacher)), size.teacher
+        ),
+        "textbook teacher training": _textbook(
+            "teacher", many, size.textbook_teacher, size.textbook_teacher
+        ),
+    }
+
+
+class _Live:
+    """A teacher that is asked anew for every epoch, as without a cache."""
+
+    fingerprint = "live"
+
+    def __init__(self, teacher: nn.Module, split: Split) -> None:
+        self.teacher, self.split = teacher, split
+
+    def epoch(self, views: list[int] | None) -> Tensor:
+        return SoftTargets(self.teacher, self.split).epoch(views)
+
+
+class _FromDisk(SoftTargets):
+    """A full cache as a second training finds it: on disk, nothing in memory yet."""
+
+    def forget(self) -> None:
+        self.epoch(epoch_views(len(self.images), VIEW_SEED, 0))
+        self._known.clear()
+
+
+def _epochs(
+    network: str,
+    data: ImageData,
+    targets: TeacherLogits | None = None,
+    batch_size: int = STUDENT_BATCH,
+    repeat: bool = False,
+) -> Callable[[], None]:
+    """Our loop: each call trains one more epoch (`repeat`: shows the views of the first again)."""
+    recipe = Recipe(epochs=10**6, batch_size=batch_size, learning_rate=0.01)
+    loss = LabelLoss() if targets is None else Distillation()
+    training = _Run(models.build(network, 0), data, recipe, loss, targets, seed=0)
+    training.prepare()
+    numbers = iter(range(10**6))
+    silent = _Silent()
+
+    def epoch() -> None:
+        training.epoch(0 if repeat else next(numbers), silent)
+        _wait()
+
+    return epoch
+
+
+class _Silent:
+    """Stands in for a progress bar."""
+
+    def update(self) -> None: ...
+
+    def set_postfix_str(self, text: str) -> None: ...
+
+
+def _textbook(
+    network: str, data: ImageData, images: int, batch_size: int, distilling: bool = False
+) -> Job:
+    """The textbook loop: float32, contiguous, a live teacher under no_grad."""
+    model = _contiguous(models.build(network, 0))
+    taught_by = _contiguous(models.build("teacher", 0)).eval() if distilling else None
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    batches, few = _endless(data, batch_size), min(images, 2 * batch_size)
+
+    def train(count: int) -> None:
+        naive_loop.train_steps(model, optimizer, batches, count // batch_size, taught_by)
+        _wait()
+
+    return Job(lambda: train(images), images, lambda: train(few))
+
+
+def _contiguous(model: nn.Module) -> nn.Module:
+    return model.to(settings().device, memory_format=torch.contiguous_format)
+
+
+def _endless(data: ImageData, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    loader = naive_loop.textbook_loader(data.train, batch_size, workers=WORKERS)
+    while True:
+        yield from loader
+
+
+def _draw(batches: Iterator[object], images: int) -> None:
+    for _ in range(images // STUDENT_BATCH):
+        next(batches)
+
+
+def _emptying(batches: Iterator[object]) -> Callable[[], None]:
+    """Take what the workers have made while others were measured: two batches each, and theirs."""
+    return lambda: _draw(batches, 3 * WORKERS * STUDENT_BATCH)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+# --- operations and memory ------------------------------------------------------------------------
+
+
+def step_flops(network: str) -> float:
+    """Floating-point operations of one training step, per image: forward and backward, counted."""
+    model = models.build(network, 0).train()
+    images, labels = torch.randn(2, 3, 32, 32), torch.zeros(2, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        LabelLoss()(model(images), None, labels).backward()
+    return counter.get_total_flops() / len(images)
+
+
+def peak_memory_mb(steps: int) -> float:
+    """Most memory (10^6 bytes, resident) of a process that trains the student on 50,000 images."""
+    code = f"from kdutils.tools import bench; print(bench.train_and_weigh({steps}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=1800
+    )
+    return float(done.stdout.split()[-1])
+
+
+def train_and_weigh(steps: int) -> float:
+    """Train for a few steps on 50,000 images; gives the peak memory of this process in MB."""
+    import psutil
+
+    data = random_data(MEMORY_IMAGES)
+    recipe = Recipe(batch_size=STUDENT_BATCH)
+    training = _Run(models.build("student", 0), data, recipe, LabelLoss(), None, seed=0)
+    training.steps = steps  # memory does not grow after the first few
+    training.epoch(0, _Silent())
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 1e6
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def save(record: dict[str, Any], path: Path) -> None:
+    """Write the record as JSON, atomically."""
+    from ..runtime.files import atomic_path
+
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+__all__ = [
+    "QUICK", "Size", "comparisons", "conditions", "peak_memory_mb", "run", "save", "step_flops",
+    "table",
+]  # fmt: skip

@@ -1,0 +1,474 @@
+"""The classroom assignment: what is handed out, what the checks say, and what each mistake costs.
+
+Grading is tested through nbgrader itself, with every wrong submission in a few runs, because each
+run of a notebook costs seconds.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+import torch.nn.functional as F
+from assignment_faults import DISTIL_IT, FIND_THE_BUG, HANGS, Wrong, find
+from nbformat import NotebookNode
+
+from kdutils import grading, grading_checks, grading_classroom, losses
+from kdutils.grading import ASSIGNMENTS, GradingError, Mark
+from kdutils.grading_checks import NotYet
+from kdutils.tools import notebooks
+
+# One test pays for all of the grading: some three minutes on a free core, more on a busy one.
+pytestmark = pytest.mark.timeout(1500)
+HANG_SECONDS = 20
+BY_HAND = {"distil_it": {"task7_text", "task8_text"}, "find_the_bug": {"alarm_text"}}
+
+
+def reference(assignment: str) -> NotebookNode:
+    return notebooks.read(grading.folder() / "source" / assignment / f"{assignment}.ipynb")
+
+
+def hand_in(where: Path, student: str, assignment: str, notebook: NotebookNode) -> None:
+    notebooks.write(notebook, where / student / f"{assignment}.ipynb")
+
+
+# --- sources --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_source_and_script_are_in_step(name: str) -> None:
+    fresh = grading.from_script(grading.folder() / "scripts" / f"{name}.py")
+    assert reference(name) == fresh, "run: python -m kdutils.grading sync"
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_points_add_up_to_what_the_students_are_told(name: str) -> None:
+    notebook = reference(name)
+    cells = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    points = sum(cell.metadata.nbgrader.points for cell in cells)
+    by_hand = sum(c.metadata.nbgrader.points for c in cells if c.cell_type == "markdown")
+    told = re.search(r"\*\*Points:\*\* (\d+), of which (\d+) .* (\d+)", notebook.cells[0].source)
+    assert told and [int(group) for group in told.groups()] == [points, points - by_hand, by_hand]
+    readme = (grading.folder() / "README.md").read_text()
+    assert f"{points} points" in readme
+
+
+# --- release --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("released")
+    grading.release(out)
+    return out
+
+
+def secrets(notebook: NotebookNode) -> set[str]:
+    """The lines between the marks of solutions and hidden tests, and model answers."""
+    lines: set[str] = set()
+    for cell in notebook.cells:
+        inside = cell.cell_type == "markdown" and "nbgrader" in cell.metadata
+        for line in cell.source.splitlines():
+            if re.search(r"BEGIN (SOLUTION|HIDDEN TESTS)", line):
+                inside = True
+            elif re.search(r"END (SOLUTION|HIDDEN TESTS)", line):
+                inside = False
+            elif inside:
+                lines.add(line.strip())
+    return lines
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_no_solution_and_no_hidden_test_is_released(released: Path, name: str) -> None:
+    given = {
+        line.strip()
+        for cell in reference(name).cells
+        for line in re.sub(
+            r"### BEGIN (SOLUTION|HIDDEN TESTS).*?### END \1", "", cell.source, flags=re.DOTALL
+        ).splitlines()
+        if not (cell.cell_type == "markdown" and "nbgrader" in cell.metadata)
+    }
+    hidden = {line for line in secrets(reference(name)) - given if len(line) > 12}
+    assert len(hidden) > 60, "this test should have found the secrets"
+    notebook = notebooks.read(released / name / f"{name}.ipynb")
+    lines = {line.strip() for cell in notebook.cells for line in cell.source.splitlines()}
+    assert not hidden & lines
+    text = (released / name / f"{name}.ipynb").read_text()
+    for word in ("BEGIN SOLUTION", "HIDDEN TESTS", "model answer"):
+        assert word not in text
+    assert "jupytext" not in notebook.metadata, "a release notebook must not be paired"
+
+
+def test_the_package_that_students_get_holds_no_hidden_test(released: Path) -> None:
+    hidden = set().union(*(secrets(reference(name)) for name in ASSIGNMENTS))
+    tests = {line for line in hidden if line.startswith("assert ") and len(line) > 30}
+    assert len(tests) > 20
+    with zipfile.ZipFile(released / "kdutils.zip") as archive:
+        names = archive.namelist()
+        text = "\n".join(archive.read(n).decode() for n in names if n.endswith(".py"))
+    assert "kdutils/pyproject.toml" in names and "kdutils/kdutils/grading_checks.py" in names
+    assert not any(name.endswith(".ipynb") for name in names)
+    assert not [line for line in tests if line in text]
+
+
+# --- grading --------------------------------------------------------------------------------------
+
+Marks = dict[tuple[str, str], Mark]
+
+
+def by_name(marks: list[Mark]) -> Marks:
+    return {(mark.student, mark.assignment): mark for mark in marks}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, released: Path) -> tuple[Path, Path]:
+    """What a class hands in, and where its marks go."""
+    where = tmp_path_factory.mktemp("monday")
+    for name in ASSIGNMENTS:
+        hand_in(where, "reference", name, reference(name))
+        hand_in(where, "untouched", name, notebooks.read(released / name / f"{name}.ipynb"))
+    (where / "broken_file").mkdir()
+    (where / "broken_file" / "find_the_bug.ipynb").write_text('{"cells": [{"cell_ty')
+    for name, wrongs in (("distil_it", DISTIL_IT), ("find_the_bug", FIND_THE_BUG)):
+        for wrong in wrongs:
+            hand_in(where, wrong.student, name, wrong.of(reference(name)))
+    return where, where.with_name("marks")
+
+
+@pytest.fixture(scope="module")
+def marks(folders: tuple[Path, Path]) -> Marks:
+    where, out = folders
+    with pytest.MonkeyPatch.context() as patch:
+        # As after `make`: nbgrader's helpers are found although .venv/bin is not on PATH.
+        patch.setenv("PATH", os.defpath)
+        graded, problems = grading.grade(where, out)
+    assert problems == []
+    return by_name(graded)
+
+
+def automatic(mark: Mark) -> dict[str, tuple[float, float]]:
+    return {k: v for k, v in mark.cells.items() if k not in BY_HAND[mark.assignment]}
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_the_reference_earns_every_point(marks: Marks, name: str) -> None:
+    mark = marks["reference", name]
+    assert all(points == most for points, most in automatic(mark).values()), mark
+    assert mark.open_answers == len(BY_HAND[name]), "answers in words wait for a person"
+    assert mark.note == ""
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_the_reference_runs_without_an_error(
+    marks: Marks, folders: tuple[Path, Path], name: str
+) -> None:
+    course = folders[1] / "course"
+    ran = notebooks.read(course / "autograded" / "reference" / name / f"{name}.ipynb")
+    outputs = [out for cell in ran.cells for out in cell.get("outputs", [])]
+    assert [out for out in outputs if out.output_type == "error"] == []
+    pictures = [out for out in outputs if "image/png" in out.get("data", {})]
+    assert len(pictures) == (1 if name == "distil_it" else 0)
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_an_untouched_submission_earns_nothing(marks: Marks, name: str) -> None:
+    mark = marks["untouched", name]
+    assert (mark.points, mark.open_answers) == (0, 0)
+    assert set(mark.cells) == set(marks["reference", name].cells)
+
+
+def test_a_file_that_is_no_notebook_earns_nothing_and_says_so(marks: Marks) -> None:
+    mark = marks["broken_file", "find_the_bug"]
+    assert mark.points == 0 and "no readable notebook" in mark.note
+    assert set(mark.cells) == set(marks["reference", "find_the_bug"].cells)
+
+
+def check_losses(wrong: Wrong, mark: Mark) -> None:
+    cells = automatic(mark)
+    lost = {cell for cell, (points, _) in cells.items() if points == 0}
+    partial = {c: (p, m) for c, (p, m) in cells.items() if 0 < p < m}
+    assert wrong.lost <= set(cells), "a fault names a cell that does not exist"
+    assert lost == wrong.lost, f"{wrong.student}: {[fault.name for fault in wrong.faults]}"
+    assert not partial
+
+
+@pytest.mark.parametrize("wrong", DISTIL_IT, ids=lambda wrong: wrong.student)
+def test_mistakes_cost_their_points_and_no_others(marks: Marks, wrong: Wrong) -> None:
+    check_losses(wrong, marks[wrong.student, "distil_it"])
+
+
+@pytest.mark.parametrize("wrong", FIND_THE_BUG, ids=lambda wrong: wrong.student)
+def test_loops_are_judged_by_behaviour(marks: Marks, wrong: Wrong) -> None:
+    check_losses(wrong, marks[wrong.student, "find_the_bug"])
+
+
+def test_a_cell_that_hangs_costs_only_its_task(tmp_path: Path) -> None:
+    (wrong,) = HANGS
+    hand_in(tmp_path / "in", wrong.student, "distil_it", wrong.of(reference("distil_it")))
+    graded, _ = grading.grade(tmp_path / "in", tmp_path / "out", timeout=HANG_SECONDS)
+    check_losses(wrong, graded[0])
+    page = (tmp_path / "out" / "feedback" / wrong.student / "distil_it.html").read_text()
+    assert f"stopped after {HANG_SECONDS} seconds" in page
+    assert len(page) < 3_000_000, "endless printing is cut off"
+
+
+def test_tables_and_feedback(marks: Marks, folders: tuple[Path, Path]) -> None:
+    _, out = folders
+    rows = list(csv.DictReader((out / "marks.csv").read_text().splitlines()))
+    assert {(row["student"], row["assignment"]) for row in rows} == set(marks)
+    for row in rows:
+        mark = marks[row["student"], row["assignment"]]
+        assert float(row["points"]) == mark.points == sum(p for p, _ in mark.cells.values())
+        assert float(row["most"]) == mark.most
+        page = (out / "feedback" / row["student"] / f"{row['assignment']}.html").read_text()
+        text = re.sub(r"<[^>]*>", "", page)
+        for word in ("BEGIN HIDDEN", "END HIDDEN", "@check.alone", ".strip().lower() =="):
+            assert word not in text, f"{word} in the feedback of {mark.student}"
+    points = list(csv.DictReader((out / "points.csv").read_text().splitlines()))
+    assert len(points) == sum(len(mark.cells) for mark in marks.values())
+
+
+def test_again_gives_the_same_marks_and_keeps_those_given_by_hand(
+    marks: Marks, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where, out = folders
+    few = tmp_path / "few"
+    for student in ("reference", "ben"):
+        hand_in(few, student, "distil_it", notebooks.read(where / student / "distil_it.ipynb"))
+    with grading._api(out / "course").gradebook as gradebook:
+        text = gradebook.find_grade("task7_text", "distil_it", "distil_it", "reference")
+        text.manual_score, text.needs_manual_grade = 3, False
+        gradebook.db.commit()
+    capsys.readouterr()
+    grading.grade(few, out)
+    assert capsys.readouterr().out.count("(unchanged)") == 2, "nothing changed, nothing is run"
+    again = by_name(grading.grade(few, out, again=True)[0])
+    for key, mark in again.items():
+        assert automatic(mark) == automatic(marks[key])
+    assert again["reference", "distil_it"].cells["task7_text"] == (3, 4)
+    assert again["reference", "distil_it"].points == marks["reference", "distil_it"].points + 3
+
+
+# --- what is taken as a submission ----------------------------------------------------------------
+
+
+def test_both_layouts_are_taken_and_everything_else_is_named(tmp_path: Path) -> None:
+    for path in (
+        "ada/distil_it.ipynb",
+        "ben/find_the_bug/find_the_bug.ipynb",
+        "cleo/distil_it.ipynb",
+        "cleo/distil_it/distil_it.ipynb",
+        "dan/distil_it (1).ipynb",
+        "eve.ipynb",
+        "ada/.ipynb_checkpoints/distil_it-checkpoint.ipynb",
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    found, problems = grading.find_submissions(tmp_path)
+    assert [(one.student, one.assignment) for one in found] == [
+        ("ada", "distil_it"),
+        ("ben", "find_the_bug"),
+        ("cleo", "distil_it"),
+    ]
+    told = "\n".join(problems)
+    for words in (
+        "cleo: distil_it was handed in twice",
+        "dan: distil_it (1).ipynb is not graded; its name should be distil_it.ipynb",
+        "dan: handed in nothing that can be graded",
+        "eve.ipynb: lies beside the students' folders",
+    ):
+        assert words in told
+    assert len(problems) == 4
+
+
+def test_nothing_to_grade(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert grading.main(["grade", str(tmp_path / "nowhere")]) == 1
+    assert "There is no folder" in capsys.readouterr().err
+    assert grading.main(["grade", str(tmp_path)]) == 1
+    assert "Expected is student/NAME.ipynb or student/NAME/NAME.ipynb" in capsys.readouterr().err
+    with pytest.raises(GradingError, match="Nothing to grade"):
+        grading.find_submissions(tmp_path)
+    with pytest.raises(SystemExit):
+        grading.main(["grade", str(tmp_path), "--timeout", "0"])
+    assert "not a number of seconds" in capsys.readouterr().err
+
+
+# --- the visible checks ---------------------------------------------------------------------------
+
+
+def soft(z: torch.Tensor, v: torch.Tensor, t: float, reduction: str = "batchmean") -> torch.Tensor:
+    return F.kl_div((z / t).log_softmax(-1), (v / t).softmax(-1), reduction=reduction)
+
+
+SOFT_LOSSES = {
+    "the factor T² is missing": lambda z, v, t: soft(z, v, t),
+    "T², not T": lambda z, v, t: t * soft(z, v, t),
+    "10 times too small: did you average over classes": lambda z, v, t: (
+        t**2 * soft(z, v, t, "mean")
+    ),
+    "did you sum over the batch": lambda z, v, t: t**2 * soft(z, v, t, "sum"),
+    "swapped: the teacher's": lambda z, v, t: t**2 * soft(v, z, t),
+    "sign is the wrong way": lambda z, v, t: -(t**2) * soft(z, v, t),
+    "Only the teacher is softened": lambda z, v, t: t**2 * soft(t * z, v, t),
+    "shape \\(4, 10\\)": lambda z, v, t: soft(z, v, t, "none"),
+    "Is the `return` missing": lambda z, v, t: None,
+    "No usual mistake": lambda z, v, t: torch.tensor(1.0),
+    "logarithm meet a zero": lambda z, v, t: torch.tensor(float("nan")),
+}
+SOFTENS = {
+    "softmax at T = 1": lambda z, t: z.softmax(-1),
+    "multiplied by T": lambda z, t: (z * t).softmax(-1),
+    "Your columns sum to one": lambda z, t: (z / t).softmax(0),
+    "log_softmax where softmax": lambda z, t: (z / t).log_softmax(-1),
+    "divided the probabilities": lambda z, t: z.softmax(-1) / t,
+    "should have shape": lambda z, t: (z / t).softmax(-1)[0],
+}
+MIXED = {
+    "wrong way round": lambda s, h, warm, w, t: w * h + (1 - w) * s,
+    "softened the student for them too": lambda s, h, warm, w, t: w * s + (1 - w) * warm,
+    "has no weights": lambda s, h, warm, w, t: s + h,
+    "T² is there twice": lambda s, h, warm, w, t: w * t**2 * s + (1 - w) * h,
+}
+
+
+@pytest.mark.parametrize("hint", SOFT_LOSSES)
+def test_hints_for_the_soft_target_loss(hint: str) -> None:
+    with pytest.raises(NotYet, match=hint):
+        grading_checks.soft_target_loss(SOFT_LOSSES[hint])
+
+
+@pytest.mark.parametrize("hint", SOFTENS)
+def test_hints_for_the_softmax(hint: str) -> None:
+    with pytest.raises(NotYet, match=hint):
+        grading_checks.soften(SOFTENS[hint])
+
+
+@pytest.mark.parametrize("hint", MIXED)
+def test_hints_for_the_mixed_loss(hint: str) -> None:
+    def wrong(z: torch.Tensor, v: torch.Tensor, y: torch.Tensor, t: float, w: float) -> float:
+        hard, warm = F.cross_entropy(z, y), F.cross_entropy(z / t, y)
+        return MIXED[hint](t**2 * soft(z, v, t), hard, warm, w, t).item()
+
+    with pytest.raises(NotYet, match=hint):
+        grading_checks.mixed_loss(wrong)
+
+
+def test_a_mistake_in_an_earlier_task_does_not_hide_the_one_in_this(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "soft_target_loss", lambda z, v, t: soft(z, v, t), raising=False)
+
+    def right(z: torch.Tensor, v: torch.Tensor, y: torch.Tensor, t: float, w: float) -> object:
+        return w * main.soft_target_loss(z, v, t) + (1 - w) * F.cross_entropy(z, y)
+
+    def wrong(z: torch.Tensor, v: torch.Tensor, y: torch.Tensor, t: float, w: float) -> object:
+        return w * main.soft_target_loss(z, v, t) + F.cross_entropy(z, y)
+
+    grading_checks.mixed_loss(right)
+    with pytest.raises(NotYet, match="label term is not weighted"):
+        grading_checks.mixed_loss(wrong)
+
+
+def test_a_function_that_ends_the_program_or_never_ends_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ends(*args: object) -> None:
+        raise SystemExit
+
+    def unwritten(*args: object) -> None:
+        raise NotImplementedError
+
+    def endless(*args: object) -> None:
+        while True:
+            pass
+
+    with pytest.raises(NotYet, match="ends the whole program"):
+        grading_checks.call(ends)
+    with pytest.raises(NotYet, match="not written yet"):
+        grading_checks.call(unwritten)
+    for _ in range(2):  # the second time without waiting
+        with pytest.raises(NotYet, match="had not come back"):
+            grading_checks.call(endless, seconds=0.2)
+
+
+STUBBORN = """
+from kdutils import grading_checks
+grading_checks.GRACE_SECONDS = 0.2
+def stubborn():
+    while True:
+        try:
+            pass
+        except BaseException:
+            pass
+grading_checks.call(stubborn, seconds=0.2)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such alarm")
+def test_what_cannot_be_interrupted_ends_its_kernel_when_it_is_graded() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STUBBORN],
+        env={**os.environ, "NBGRADER_EXECUTION": "autograde"},
+        timeout=120,
+    )
+    assert done.returncode == 1
+
+
+def test_the_book_is_closed_only_while_a_student_is_tested() -> None:
+    z = torch.randn(3, 4)
+    keep = losses.softened
+    with pytest.raises(AssertionError, match="Write it yourself"):
+        grading_checks.call(lambda: keep(z, 2.0))
+    assert losses.softened(z, 2.0).shape == z.shape
+    assert torch.equal(grading_checks.LENT_SOFTEN(z, 2.0), losses.softened(z, 2.0))
+
+
+def test_a_test_alone_does_not_see_the_notebook() -> None:
+    scope = {"alone": grading_checks.alone, "sum": None}
+    exec("@alone\ndef test(x):\n    return sum(x)\n", scope)
+    assert scope["test"]([1, 2]) == 3
+
+
+# --- the classroom --------------------------------------------------------------------------------
+
+
+def test_a_classroom_is_repeatable_and_its_labels_are_careless() -> None:
+    one, same, other = (grading_classroom.classroom(seed, 200, 20) for seed in (5, 5, 6))
+    assert torch.equal(one.images, same.images) and torch.equal(one.labels, same.labels)
+    assert not torch.equal(one.images, other.images)
+    wrong = (one.labels != one.teacher_logits.argmax(-1)).double().mean().item()
+    assert 0.15 < wrong < 0.4
+    assert (one.teacher_logits.exp().sum(-1) - 1).abs().max() < 0.01
+
+
+def test_the_budget_counts_only_training() -> None:
+    model, images = grading_classroom.network(), torch.zeros(10, 3, 32, 32)
+    with grading_classroom.budget(model, 25):
+        model.eval()(images.repeat(5, 1, 1, 1))
+        model.train()(images)
+        model(images)
+        with pytest.raises(grading_classroom.BudgetSpent, match="may see 25 images"):
+            model(images)
+    model(images)
+
+
+def test_the_broken_files_helper_breaks_what_it_says() -> None:
+    """Each fault changes the reference, and only in the cells that it names."""
+    for name, wrongs in (("distil_it", (*DISTIL_IT, *HANGS)), ("find_the_bug", FIND_THE_BUG)):
+        for wrong in wrongs:
+            for fault in wrong.faults:
+                notebook = reference(name)
+                fault.apply(notebook)
+                nbformat.validate(notebook)
+                assert notebook != reference(name), fault.name
+    assert find(reference("distil_it"), "setup")

@@ -1,0 +1,131 @@
+"""The sweep, the controls and the records of the benchmark, on a data set of ten colours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from small import tiny_data
+from torch import Tensor
+
+from kdutils import models, timing
+from kdutils.course import experiments
+from kdutils.losses import Distillation
+from kdutils.pretrained import artifacts
+from kdutils.pretrained.artifacts import Trained
+from kdutils.train import History
+
+
+class Numbered:
+    """Soft targets that say which image they belong to: row i is all i."""
+
+    fingerprint = "numbered"
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def epoch(self, views: list[int] | None) -> Tensor:
+        return torch.arange(self.n).unsqueeze(1).expand(self.n, 10).half()
+
+
+@pytest.mark.parametrize("within_class", [True, False])
+def test_shuffled_targets_give_everyone_another_answer(within_class: bool) -> None:
+    labels = torch.arange(600) % 10
+    shuffled = experiments.ShuffledTargets(Numbered(600), labels, within_class, seed=3)
+    donor = shuffled.epoch(None)[:, 0].long()
+    assert torch.equal(donor, shuffled.donor)
+    assert torch.equal(donor.sort().values, torch.arange(600)), "each answer goes to one image"
+    assert (donor != torch.arange(600)).all()
+    share = (labels[donor] == labels).float().mean()
+    assert share == 1 if within_class else share < 0.2
+
+
+def test_shuffled_targets_are_known_by_their_kind_and_seed() -> None:
+    labels, honest = torch.arange(20) % 10, Numbered(20)
+    kinds = [(True, 0), (False, 0), (True, 1)]
+    prints = {experiments.ShuffledTargets(honest, labels, *kind).fingerprint for kind in kinds}
+    assert len(prints | {honest.fingerprint}) == 4, "a checkpoint must not mistake one for another"
+
+
+def test_matched_smoothing_by_hand() -> None:
+    """The label has probability 0.7: its rivals share 0.3, of which smoothing s gives 0.9 s."""
+    probabilities = torch.full((4, 10), 0.3 / 9, dtype=torch.float64)
+    probabilities[:, 2] = 0.7
+    labels = torch.full((4,), 2)
+    found = experiments.matched_smoothing(probabilities.log(), labels, soft_weight=0.5)
+    assert found == pytest.approx(0.5 * 0.3 / 0.9)
+    assert experiments.matched_smoothing(probabilities.log(), labels, soft_weight=0.0) == 0
+    wrong = torch.zeros(4, dtype=torch.int64)
+    assert experiments.matched_smoothing(100 * probabilities, wrong, soft_weight=1.0) == 0.9
+
+
+@pytest.fixture
+def teacher() -> Trained:
+    """A student in the teacher's place: quick to ask."""
+    row = {"epoch": 1, "seconds": 2.5, "val_accuracy": 0.5}
+    return Trained(models.build("student", 7).eval(), History([row]), loaded=False)
+
+
+def test_sweep_is_done_once(own_folders: Path, teacher: Trained) -> None:
+    data = tiny_data(600)
+    first = experiments.sweep(data, teacher, progress=False)
+    files = set((own_folders / "results" / "models").glob("short-*.safetensors"))
+    assert first.accuracy.shape == (len(first.temperatures), len(first.weights)) == (2, 2)
+    assert len(files) == 5, "four cells and labels only"
+    assert first.images == 512 and first.epochs == 1
+    row, column = divmod(int(first.accuracy.argmax()), 2)
+    assert first.best == Distillation(first.temperatures[row], first.weights[column])
+    again = experiments.sweep(data, teacher, progress=False)
+    assert torch.equal(again.accuracy, first.accuracy) and again.baseline == first.baseline
+    assert set((own_folders / "results" / "models").glob("short-*.safetensors")) == files
+
+
+def test_controls_share_what_the_sweep_has_trained(own_folders: Path, teacher: Trained) -> None:
+    data = tiny_data(600)
+    experiments.sweep(data, teacher, progress=False)
+    runs = experiments.controls(data, teacher, progress=False)
+    assert [run.loaded for run in runs.values()] == [True, False, True, False, False]
+    assert list(runs)[0] == "labels only" and list(runs)[1].startswith("label smoothing 0.")
+
+
+def latency(batch_size: int, median: float) -> timing.Latency:
+    return timing.Latency(median, 0.9 * median, 1.2 * median, batch_size, 1, 50)
+
+
+def test_records_survive_json_and_fill_the_table(teacher: Trained) -> None:
+    record = experiments.record(
+        "student, distilled", "distilled", tiny_data(), [teacher, teacher], (0, 1),
+        [0.80, 0.82], {1: latency(1, 1.5), 128: latency(128, 60.0)},
+    )  # fmt: skip
+    assert record["parameters"] == 106_826 and record["test_accuracy"] == [80.0, 82.0]
+    assert record["train_seconds"] == [2.5, 2.5] and record["test_images"] == 100
+    record |= {"difference": 1.25, "interval": [0.5, 2.0]}
+    record = json.loads(json.dumps(record))
+    table = artifacts.results_table([record])
+    lines = table.splitlines()
+    assert len({line.count("|") for line in lines[:3]}) == 1, "as many cells as headings"
+    for words in ("81.00 ± 1.41 % (2 seeds)", "0.43 MB", "1.50 ms (1.35–1.80)", "60.0 ms"):
+        assert words in lines[2]
+    assert "**+1.25 points**" in table and "+0.50 to +2.00 over 2 paired seeds: higher" in table
+    assert "Data: colours, `smoke` profile." in lines[-1] and "machine:" in lines[-1]
+
+
+def test_the_published_table_is_the_one_of_the_design() -> None:
+    teacher, labels, distilled = experiments.PUBLISHED
+    assert round(distilled["accuracy"] - labels["accuracy"], 2) == -1.84
+    assert labels["parameters"] == models.count_parameters(models.build("student"))
+    assert teacher["parameters"] == 4_664_970
+
+
+def test_the_full_profile_runs_the_patient_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the notebooks' long runs and `python -m kdutils numbers` would not be the same."""
+    from kdutils.runtime.settings import BUDGETS
+
+    plan = BUDGETS["full", False]
+    assert plan.teacher_epochs == experiments.PATIENT["teacher"].epochs
+    assert plan.student_epochs == experiments.PATIENT["student"].epochs
+    monkeypatch.setenv("KDUTILS_PROFILE", "full")
+    photographs = tiny_data()
+    assert experiments.recipe("student", photographs, plan.student_epochs) == experiments.PATIENT["student"]
