@@ -100,7 +100,7 @@ class SoftTargets:
             raise ValueError(f"{len(views)} views were given for {len(self._slices)} blocks.")
         if self.folder is not None:  # processes that train together divide the work
             for number, view in enumerate(views):
-                if number % distributed.size() == distributed.rank():
+                if number % distributed.world_size() == distributed.rank():
                     self.block(number, view)
             distributed.barrier()
         return torch.cat([self.block(number, view) for number, view in enumerate(views)])

@@ -197,11 +197,11 @@ def fit(
         try:
             for epoch in range(len(run.history.rows), recipe.epochs):
                 row = run.epoch(epoch, bar)
-                if path is not None and distributed.first():
+                if path is not None and distributed.is_main_process():
                     run.save(path)
                 bar.set_postfix_str(f"validation {100 * row['val_accuracy']:.1f} %")
-                asked = on_epoch is not None and distributed.first() and on_epoch(row)
-                if distributed.agreed(bool(asked)):
+                asked = on_epoch is not None and distributed.is_main_process() and on_epoch(row)
+                if distributed.broadcast(bool(asked)):
                     break
         except KeyboardInterrupt:
             run.roll_back()
@@ -234,9 +234,9 @@ class _Run:
         self.images = data.train.images.to(self.device, memory_format=layout)
         self.labels = data.train.labels.to(self.device)
         self.steps = max(1, len(self.labels) // recipe.batch_size)
-        if self._batch_size < distributed.size():
+        if self._batch_size < distributed.world_size():
             raise ValueError(
-                f"A batch of {self._batch_size} cannot be shared by {distributed.size()} processes; "
+                f"A batch of {self._batch_size} cannot be shared by {distributed.world_size()} processes; "
                 "take a larger batch or fewer processes."
             )
         self.optimizer = optimizer(self.model, recipe)
@@ -249,7 +249,7 @@ class _Run:
             self.model, self.data, self.recipe, self.loss, self.soft_targets, self.seed
         )
         # Other shares, other batch norm: the same run has the same number of processes.
-        return facts if distributed.size() == 1 else facts | {"number of processes": distributed.size()}
+        return facts if distributed.world_size() == 1 else facts | {"number of processes": distributed.world_size()}
 
     def prepare(self) -> None:
         """Layers whose first weights follow from the images (`WhitenedConv`) get them."""
@@ -260,7 +260,7 @@ class _Run:
 
     def connect(self) -> None:
         """Join the other processes of this training, if there are any."""
-        self.network = distributed.distributed(self.model)
+        self.network = distributed.wrap(self.model)
         self.good = _copy(self.model.state_dict())
 
     def epoch(self, epoch: int, bar: Any) -> Row:
@@ -285,21 +285,21 @@ class _Run:
                 if average is not None and (step + 1) % AVERAGE_EVERY == 0:
                     _blend(average, self.model.state_dict(), self._kept(step))
                 bar.update()
-        totals = distributed.summed(totals)
+        totals = distributed.all_reduce(totals)
         mean_loss, accuracy = (totals / (self.steps * self._batch_size)).tolist()
         self._check_finite(mean_loss, epoch)
         if average is not None:
             self.live = _copy(self.model.state_dict())
             self.model.load_state_dict(average)
-        distributed.copy_from_first(self.model.buffers())
-        row = distributed.agreed(self._row(epoch, mean_loss, accuracy, began))
+        distributed.broadcast_tensors(self.model.buffers())
+        row = distributed.broadcast(self._row(epoch, mean_loss, accuracy, began))
         self.history.rows.append(row)
         self.good = _copy(self.model.state_dict())
         return row
 
     def _row(self, epoch: int, mean_loss: float, accuracy: float, began: float) -> Row | None:
         """The epoch's line in the history; only the first process looks at validation."""
-        if not distributed.first():
+        if not distributed.is_main_process():
             return None
         val_accuracy, val_nll = score(self.model, self.data.val)
         before = self.history.rows[-1]["seconds"] if self.history.rows else 0.0
@@ -342,7 +342,7 @@ class _Run:
         self, images: Tensor, teacher_logits: Tensor | None, batch: Tensor, epoch: int
     ) -> Tensor:
         """One update. Gives the summed loss and number right of this process's share."""
-        share = distributed.share(batch)
+        share = distributed.shard(batch)
         labels = self.labels[share]
         pixels = normalise(take(images, share))
         if self.recipe.cutout:
@@ -354,10 +354,10 @@ class _Run:
         loss = self.loss(logits, teacher, labels)
         # A NaN is noticed at once where that is cheap. On a GPU it would wait for the device, and
         # one of several processes must not leave alone; there the epoch's mean tells.
-        if self.device.type == "cpu" and not distributed.together():
+        if self.device.type == "cpu" and not distributed.is_distributed():
             self._check_finite(loss.item(), epoch)
         self.optimizer.zero_grad()
-        distributed.weighted(loss, len(share), len(batch)).backward()
+        distributed.weight_by_shard(loss, len(share), len(batch)).backward()
         self.optimizer.step()
         right = (logits.detach().argmax(-1) == labels).sum()
         return torch.stack([loss.detach().double() * len(share), right.double()])
@@ -525,7 +525,7 @@ def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     """Layers that draw random numbers (dropout) draw the same in a resumed run."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed((seed * 1_000_003 + epoch) * distributed.size() + distributed.rank())
+        torch.manual_seed((seed * 1_000_003 + epoch) * distributed.world_size() + distributed.rank())
         yield
 
 
@@ -537,6 +537,6 @@ def _bar(total: int, run: _Run, label: str | None, progress: bool) -> Iterator[A
     done = len(run.history.rows) * run.steps
     with tqdm(
         total=total, initial=done, desc=name, unit="batch", leave=False,
-        disable=not (progress and distributed.first()),
+        disable=not (progress and distributed.is_main_process()),
     ) as bar:  # fmt: skip
         yield bar

@@ -95,7 +95,7 @@ def _train(args: argparse.Namespace) -> int:
     chosen = apply(args)
     from ..runtime import distributed
 
-    with distributed.joined():
+    with distributed.process_group():
         print(chosen)
         return _work(args)
 
@@ -139,7 +139,7 @@ def _work(args: argparse.Namespace) -> int:
         )  # fmt: skip
         if history.interrupted:
             return _stopped(history, out)
-        if distributed.first():
+        if distributed.is_main_process():
             facts = _facts(args.name, model, data, recipe, history, teacher, args.seed)
             artifacts.save_model(model, out / WEIGHTS, facts | {"identity": identity})
             _tidy(out)
@@ -152,7 +152,7 @@ def _load_data() -> ImageData:
     from ..runtime import distributed
 
     print("Looking for the data …", flush=True)
-    with distributed.first_goes_first():
+    with distributed.main_process_first():
         data = experiments.load_data()
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
     print(f"Data: {data.name} ({sizes})")
@@ -239,7 +239,7 @@ def _only_run_in(out: Path) -> Iterator[None]:
 
     from ..runtime import distributed
 
-    if not distributed.first():
+    if not distributed.is_main_process():
         yield
         return
     out.mkdir(parents=True, exist_ok=True)
@@ -301,7 +301,7 @@ def _facts(
         "val_accuracy": 100 * history.last["val_accuracy"],
         "test_accuracy": 100 * score(model, data.test)[0],
         "train_seconds": history.last["seconds"],
-        "processes": distributed.size(),
+        "processes": distributed.world_size(),
         "machine": timing.machine(),
         "date": date.today().isoformat(),
         "rows": history.rows,
@@ -314,7 +314,7 @@ def _tidy(out: Path) -> None:
     from ..runtime import distributed
     from ..runtime.files import atomic_path
 
-    if not distributed.first():
+    if not distributed.is_main_process():
         return
     facts = artifacts.read_metadata(out / WEIGHTS)
     with atomic_path(out / RECORD) as part:

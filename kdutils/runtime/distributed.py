@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node 2 -m kdutils train student
 
-`torchrun` starts the processes; inside `joined()` they form a group, and in each `train.fit` takes
+`torchrun` starts the processes; inside `process_group()` they form a group, and in each `train.fit` takes
 its share of every batch. Without `torchrun` there is one process and all of this does nothing.
 
 What is shared how:
@@ -47,28 +47,28 @@ def started_by_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
 
 
-def together() -> bool:
+def is_distributed() -> bool:
     """Whether this process is one of a group."""
     return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
     """The number of this process in its group, from 0."""
-    return dist.get_rank() if together() else 0
+    return dist.get_rank() if is_distributed() else 0
 
 
-def size() -> int:
+def world_size() -> int:
     """How many processes train together."""
-    return dist.get_world_size() if together() else 1
+    return dist.get_world_size() if is_distributed() else 1
 
 
-def first() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that writes files and talks."""
     return rank() == 0
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Be one of the processes that `torchrun` started: gloo on processors, NCCL on GPUs.
 
     Only the first one prints; errors of all are seen.
@@ -86,7 +86,7 @@ def joined() -> Iterator[None]:
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_last_words())
-            if not first():
+            if not is_main_process():
                 silence = stack.enter_context(open(os.devnull, "w"))
                 stack.enter_context(contextlib.redirect_stdout(silence))
             yield
@@ -99,7 +99,7 @@ def joined() -> Iterator[None]:
 
 def _lost() -> ProcessLost:
     return ProcessLost(
-        f"Process {rank() + 1} of {size()} stops, because another one has died or torchrun was "
+        f"Process {rank() + 1} of {world_size()} stops, because another one has died or torchrun was "
         "told to end (it says which, above or below). The last finished epoch is kept: give the "
         "same command again to go on."
     )
@@ -128,59 +128,59 @@ def _last_words() -> Iterator[None]:
 
 def barrier() -> None:
     """Wait until all processes are here."""
-    if together():
+    if is_distributed():
         dist.barrier()
 
 
 @contextlib.contextmanager
-def first_goes_first() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """The first process does the work inside alone, the others after it: downloads, decoding."""
-    if not first():
+    if not is_main_process():
         barrier()
     yield
-    if first():
+    if is_main_process():
         barrier()
 
 
-def agreed(value: Value) -> Value:
+def broadcast(value: Value) -> Value:
     """What the first process says, in all of them."""
-    if not together():
+    if not is_distributed():
         return value
     box = [value]
     dist.broadcast_object_list(box, src=0, device=_device())
     return box[0]
 
 
-def summed(values: Tensor) -> Tensor:
+def all_reduce(values: Tensor) -> Tensor:
     """The sum of `values` over all processes."""
-    if together():
+    if is_distributed():
         dist.all_reduce(values)
     return values
 
 
-def share(batch: Tensor) -> Tensor:
+def shard(batch: Tensor) -> Tensor:
     """This process's part of a global batch: disjoint parts that together are all of it."""
-    return batch[rank() :: size()]
+    return batch[rank() :: world_size()]
 
 
-def weighted(loss: Tensor, mine: int, all_: int) -> Tensor:
+def weight_by_shard(loss: Tensor, mine: int, all_: int) -> Tensor:
     """A share's mean loss, scaled so that the processes' average is the global batch's mean.
 
     Args:
         loss: scalar, the mean over this process's `mine` images.
         all_: images in the global batch.
     """
-    return loss * (mine * size() / all_) if together() else loss
+    return loss * (mine * world_size() / all_) if is_distributed() else loss
 
 
-def distributed(model: nn.Module) -> nn.Module:
+def wrap(model: nn.Module) -> nn.Module:
     """`model`, or a wrapper whose backward pass averages gradients over the processes."""
-    return nn.parallel.DistributedDataParallel(model) if together() else model
+    return nn.parallel.DistributedDataParallel(model) if is_distributed() else model
 
 
-def copy_from_first(tensors: Iterable[Tensor]) -> None:
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
     """Overwrite `tensors` with the first process's."""
-    if together():
+    if is_distributed():
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 

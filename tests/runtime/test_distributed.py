@@ -126,13 +126,13 @@ def test_the_word_to_end_is_an_error_that_is_told() -> None:
 
 def test_without_torchrun_there_is_one_process() -> None:
     batch = torch.arange(5)
-    with distributed.joined():
-        assert (distributed.rank(), distributed.size(), distributed.first()) == (0, 1, True)
-        assert torch.equal(distributed.share(batch), batch)
-        assert distributed.agreed("yes") == "yes"
+    with distributed.process_group():
+        assert (distributed.rank(), distributed.world_size(), distributed.is_main_process()) == (0, 1, True)
+        assert torch.equal(distributed.shard(batch), batch)
+        assert distributed.broadcast("yes") == "yes"
         distributed.barrier()
 
 
 def test_an_error_of_ones_own_is_not_blamed_on_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RuntimeError, match="a bug"), distributed.joined():
+    with pytest.raises(RuntimeError, match="a bug"), distributed.process_group():
         raise RuntimeError("a bug")
