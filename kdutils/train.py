@@ -14,6 +14,8 @@ Under `torchrun` the same loop trains with several processes: see `kdutils.runti
 from __future__ import annotations
 
 import contextlib
+import copy
+import itertools
 import math
 import pickle
 import time
@@ -31,8 +33,10 @@ from .metrics import Metrics, summarise
 from .optim import optimizer
 from .runtime import distributed
 from .runtime.files import atomic_path
+from .runtime.modes import eval_mode
 from .runtime.precision import autocast
 from .runtime.settings import settings
+from .soft_targets import fingerprint
 from .views import epoch_images, epoch_views, normalise
 
 if TYPE_CHECKING:
@@ -117,7 +121,6 @@ class History:
     """
 
     rows: list[Row] = field(default_factory=list)
-    interrupted: bool = False
 
     @property
     def last(self) -> Row:
@@ -136,10 +139,10 @@ class History:
     def __str__(self) -> str:
         if not self.rows:
             return "no epoch finished"
-        last, stopped = self.last, ", stopped early" if self.interrupted else ""
+        last = self.last
         return (
-            f"{len(self.rows)} epochs in {last['seconds']:.0f} s{stopped}: loss "
-            f"{last['train_loss']:.3f}, validation accuracy {100 * last['val_accuracy']:.2f} %"
+            f"{len(self.rows)} epochs in {last['seconds']:.0f} s: loss {last['train_loss']:.3f}, "
+            f"validation accuracy {100 * last['val_accuracy']:.2f} %"
         )
 
 
@@ -150,20 +153,23 @@ def fit(
     *,
     loss: Loss | None = None,
     soft_targets: TeacherLogits | None = None,
+    teacher: nn.Module | None = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     progress: bool = True,
     on_epoch: Callable[[Row], bool | None] | None = None,
     label: str | None = None,
+    device: torch.device | str | None = None,
 ) -> History:
     """Train `model` in place on `data.train`; measure it on `data.val` after each epoch.
 
     Args:
-        model: a classifier of float (N, 3, H, W).
+        model: a classifier of float (N, C, H, W).
         data: an `ImageData`; the test split is never looked at.
         recipe: epochs, batch size, learning rate, …; default `Recipe()`.
         loss: called as loss(student_logits, teacher_logits, labels); default cross entropy.
-        soft_targets: where teacher logits come from; None hands the loss None.
+        soft_targets: where teacher logits come from; without them (and a teacher) they are None.
+        teacher: asked for its logits in every step, on the very pixels that the student sees.
         seed: decides the batches. Give baseline and distilled student the same one. The views of
             an epoch are the same for all seeds, so that soft targets serve them all.
         checkpoint: file to save after every epoch and to continue from if it exists.
@@ -171,46 +177,21 @@ def fit(
         on_epoch: called with each new row; return True to stop after this epoch. Of several
             processes only the first calls it.
         label: name on the progress bar; default the model's name.
-
-    Returns:
-        The history. Ctrl-C keeps the last finished epoch and returns with `interrupted` set.
+        device: where to train; default the model's own, or the GPU where that is a processor and
+            there is a GPU. Afterwards the model is back where it was.
 
     Raises:
-        ValueError: cutout together with soft targets, or a batch smaller than the processes.
+        ValueError: what was asked for does not go together; the message says what.
         TrainingDiverged: NaN or infinite loss; the model holds the last finished epoch.
         CheckpointMismatch: the checkpoint belongs to another run or is cut short.
+        KeyboardInterrupt: Ctrl-C; the model holds the last finished epoch, the checkpoint is kept.
     """
-    recipe, loss = recipe or Recipe(), loss or LabelLoss()
-    if recipe.cutout and soft_targets is not None:
-        raise ValueError(
-            "Cutout and soft targets do not go together: the teacher answered for whole images. "
-            "Set cutout=0, or train on labels only."
-        )
-    path = None if checkpoint is None else Path(checkpoint)
-    run = _Run(model, data, recipe, loss, soft_targets, seed)
-    if path is not None and path.exists():
-        run.restore(path)
-    else:
-        run.prepare()
-    run.connect()
-    with _bar(recipe.epochs * run.steps, run, label, progress) as bar:
-        try:
-            for epoch in range(len(run.history.rows), recipe.epochs):
-                row = run.epoch(epoch, bar)
-                if path is not None and distributed.is_main_process():
-                    run.save(path)
-                bar.set_postfix_str(f"validation {100 * row['val_accuracy']:.1f} %")
-                asked = on_epoch is not None and distributed.is_main_process() and on_epoch(row)
-                if distributed.broadcast(bool(asked)):
-                    break
-        except KeyboardInterrupt:
-            run.roll_back()
-            run.history.interrupted = True
-    return run.history
+    trainer = Trainer(model, data, recipe, loss, soft_targets, teacher, seed, device)
+    return trainer.run(checkpoint, progress, on_epoch, label)
 
 
-class _Run:
-    """The state of one training run.
+class Trainer:
+    """The state of one training run; the arguments are those of `fit`.
 
     Between epochs `model` holds what the run has to show for itself: its averaged weights, where
     the recipe asks for them. `live` then holds the weights that the next epoch goes on from.
@@ -220,36 +201,86 @@ class _Run:
         self,
         model: nn.Module,
         data: ImageData,
-        recipe: Recipe,
-        loss: Loss,
-        soft_targets: TeacherLogits | None,
-        seed: int,
+        recipe: Recipe | None = None,
+        loss: Loss | None = None,
+        soft_targets: TeacherLogits | None = None,
+        teacher: nn.Module | None = None,
+        seed: int = 0,
+        device: torch.device | str | None = None,
     ) -> None:
-        self.device = torch.device(settings().device)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.recipe, self.loss = recipe or Recipe(), loss or LabelLoss()
+        self.data, self.seed, self.soft_targets, self.teacher = data, seed, soft_targets, teacher
+        self._check_together()
+        self.home = _device_of(model)
+        self.device = torch.device(device) if device is not None else _training_device(self.home)
+        self.model = model.to(self.device)
         self.network = self.model  # what a step calls; a wrapper when processes work together
-        self.data, self.recipe, self.loss, self.seed = data, recipe, loss, seed
-        self.soft_targets = soft_targets
+        if teacher is not None and _device_of(teacher) != self.device:
+            self.teacher = copy.deepcopy(teacher).to(self.device)
         layout = torch.channels_last
         self.images = data.train.images.to(self.device, memory_format=layout)
         self.labels = data.train.labels.to(self.device)
-        self.steps = max(1, len(self.labels) // recipe.batch_size)
-        if self._batch_size < distributed.world_size():
-            raise ValueError(
-                f"A batch of {self._batch_size} cannot be shared by {distributed.world_size()} processes; "
-                "take a larger batch or fewer processes."
-            )
-        self.optimizer = optimizer(self.model, recipe)
+        self.steps = max(1, len(self.labels) // self.recipe.batch_size)
+        self.optimizer = optimizer(self.model, self.recipe)
         self.history = History()
         self.live: dict[str, Tensor] | None = None
         self.good = _copy(model.state_dict())
 
+    def _check_together(self) -> None:
+        """Refuse what does not go together, before any work."""
+        if self.recipe.cutout and self.soft_targets is not None:
+            raise ValueError(
+                "Cutout and soft targets do not go together: the teacher answered for whole "
+                "images. Set cutout=0, or train on labels only."
+            )
+        if self.teacher is not None and self.soft_targets is not None:
+            raise ValueError(
+                "Both soft_targets and teacher would give the teacher's logits; pass one of them."
+            )
+        if self._batch_size < distributed.world_size():
+            raise ValueError(
+                f"A batch of {self._batch_size} cannot be shared by {distributed.world_size()} "
+                "processes; take a larger batch or fewer processes."
+            )
+
+    def run(
+        self,
+        checkpoint: Path | str | None = None,
+        progress: bool = True,
+        on_epoch: Callable[[Row], bool | None] | None = None,
+        label: str | None = None,
+    ) -> History:
+        """Train to the end of the recipe, from the checkpoint if there is one; see `fit`."""
+        path = None if checkpoint is None else Path(checkpoint)
+        try:
+            if path is not None and path.exists():
+                self.restore(path)
+            else:
+                self.prepare()
+            self.connect()
+            with _bar(self, label, progress) as bar:
+                for epoch in range(len(self.history.rows), self.recipe.epochs):
+                    row = self.epoch(epoch, bar)
+                    if path is not None and distributed.is_main_process():
+                        self.save(path)
+                    bar.set_postfix_str(f"validation {100 * row['val_accuracy']:.1f} %")
+                    asked = on_epoch is not None and distributed.is_main_process() and on_epoch(row)
+                    if distributed.broadcast(bool(asked)):
+                        break
+        except KeyboardInterrupt:
+            self.roll_back()  # nothing unfinished is ever taken for a result
+            raise
+        finally:
+            self.model.to(self.home)
+        return self.history
+
     def identity(self) -> dict[str, Any]:
         facts = identity(
-            self.model, self.data, self.recipe, self.loss, self.soft_targets, self.seed
+            self.model, self.data, self.recipe, self.loss, self.soft_targets, self.seed, self.teacher
         )
         # Other shares, other batch norm: the same run has the same number of processes.
-        return facts if distributed.world_size() == 1 else facts | {"number of processes": distributed.world_size()}
+        together = distributed.world_size()
+        return facts if together == 1 else facts | {"number of processes": together}
 
     def prepare(self) -> None:
         """Layers whose first weights follow from the images (`WhitenedConv`) get them."""
@@ -329,7 +360,7 @@ class _Run:
 
     @property
     def _batch_size(self) -> int:
-        return min(self.recipe.batch_size, len(self.labels))
+        return min(self.recipe.batch_size, len(self.data.train))
 
     def _batches(self, epoch: int) -> Iterator[Tensor]:
         """Random batches across all blocks; the few images left over wait for the next epoch."""
@@ -350,7 +381,12 @@ class _Run:
         with autocast(self.device):
             logits = self.network(pixels)
         logits = logits.float()
-        teacher = None if teacher_logits is None else teacher_logits[share]
+        if self.teacher is None:
+            teacher = None if teacher_logits is None else teacher_logits[share]
+        else:
+            with eval_mode(self.teacher), torch.inference_mode(), autocast(self.device):
+                teacher = self.teacher(pixels)
+            teacher = teacher.float().clone()  # outside of inference mode: losses may use it freely
         loss = self.loss(logits, teacher, labels)
         # A NaN is noticed at once where that is cheap. On a GPU it would wait for the device, and
         # one of several processes must not leave alone; there the epoch's mean tells.
@@ -414,15 +450,17 @@ def identity(
     loss: Loss,
     soft_targets: TeacherLogits | None,
     seed: int,
+    teacher: nn.Module | None = None,
 ) -> dict[str, Any]:
     """What makes a run this run: a checkpoint, or a saved network, must match all of it."""
+    taught_by = None if soft_targets is None else soft_targets.fingerprint
     return {
         "network": repr(model),
         "recipe": _said(recipe),
         "loss": repr(loss),
         "seed": seed,
         "data": data.fingerprint,
-        "teacher": None if soft_targets is None else soft_targets.fingerprint,
+        "teacher": taught_by if teacher is None else f"live {fingerprint(teacher)}",
     }
 
 
@@ -517,6 +555,17 @@ def _blend(average: dict[str, Tensor], state: dict[str, Tensor], kept: float) ->
             average[name].copy_(value)
 
 
+def _device_of(model: nn.Module) -> torch.device:
+    """Where a network lies; one without weights lies on the processor."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+def _training_device(home: torch.device) -> torch.device:
+    """Where a network that lies at `home` is trained when nobody says."""
+    return torch.device(settings().device) if home.type == "cpu" else home
+
+
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in state.items()}
 
@@ -525,18 +574,19 @@ def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     """Layers that draw random numbers (dropout) draw the same in a resumed run."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed((seed * 1_000_003 + epoch) * distributed.world_size() + distributed.rank())
+        common = seed * 1_000_003 + epoch
+        torch.manual_seed(common * distributed.world_size() + distributed.rank())
         yield
 
 
 @contextlib.contextmanager
-def _bar(total: int, run: _Run, label: str | None, progress: bool) -> Iterator[Any]:
+def _bar(run: Trainer, label: str | None, progress: bool) -> Iterator[Any]:
     from tqdm.auto import tqdm
 
     name = label or getattr(run.model, "name", type(run.model).__name__)
-    done = len(run.history.rows) * run.steps
+    total, done = run.recipe.epochs * run.steps, len(run.history.rows) * run.steps
     with tqdm(
-        total=total, initial=done, desc=name, unit="batch", leave=False,
+        total=total, initial=done, desc=str(name), unit="batch", leave=False,
         disable=not (progress and distributed.is_main_process()),
     ) as bar:  # fmt: skip
         yield bar

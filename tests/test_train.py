@@ -44,7 +44,7 @@ def test_it_learns_and_records_every_epoch() -> None:
     assert history.last["train_loss"] < history.rows[0]["train_loss"]
     assert history.last["seconds"] >= history.rows[0]["seconds"] > 0
     assert list(history.frame().index) == [1, 2, 3]
-    assert "validation accuracy" in str(history) and not history.interrupted
+    assert "validation accuracy" in str(history)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
@@ -175,7 +175,8 @@ def test_ctrl_c_rolls_back_to_the_average() -> None:
             raise KeyboardInterrupt
         return LabelLoss()(student_logits, teacher_logits, labels)
 
-    run(model, replace(QUICK, ema=0.9), loss=loss, on_epoch=lambda r: kept.update(weights(model)))
+    with pytest.raises(KeyboardInterrupt):
+        run(model, replace(QUICK, ema=0.9), loss=loss, on_epoch=lambda r: kept.update(weights(model)))
     assert same(kept, weights(model))
 
 
@@ -251,7 +252,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_weights(tmp_path: Path) -> Non
     assert same(weights(whole), torch.load(out, weights_only=True))
 
 
-def test_ctrl_c_keeps_the_last_finished_epoch() -> None:
+def test_ctrl_c_keeps_the_last_finished_epoch_and_is_handed_on(tmp_path: Path) -> None:
     model, kept = TinyNet(), {}
 
     def note(row: dict[str, float]) -> None:
@@ -265,10 +266,34 @@ def test_ctrl_c_keeps_the_last_finished_epoch() -> None:
             raise KeyboardInterrupt
         return LabelLoss()(student_logits, teacher_logits, labels)
 
-    history = run(model, Recipe(epochs=5, batch_size=64), loss=loss, on_epoch=note)
-    assert history.interrupted and len(history.rows) == 2
+    with pytest.raises(KeyboardInterrupt):
+        run(model, Recipe(epochs=5, batch_size=64), loss=loss, on_epoch=note,
+            checkpoint=tmp_path / "c")  # fmt: skip
     assert same(kept, weights(model))
-    assert "stopped early" in str(history)
+    assert len(train.read_checkpoint(tmp_path / "c")["rows"]) == 2
+
+
+def test_a_teacher_is_asked_live_on_the_very_pixels_and_left_alone() -> None:
+    """An untrained twin in eval mode finds no difference; the teacher keeps weights and modes."""
+    data, teacher, twin = tiny_data(), TinyNet(9), TinyNet(9).eval()
+    teacher[3].eval()  # a frozen batch norm stays frozen
+    before, seen = weights(teacher), []
+
+    def compare(student_logits, teacher_logits, labels):
+        assert not teacher_logits.requires_grad and not teacher_logits.is_inference()
+        seen.append((student_logits - teacher_logits).abs().max().item())
+        return student_logits.sum() * 0
+
+    twin.train = lambda mode=True: twin
+    fit(twin, data, replace(QUICK, cutout=8, weight_decay=0.0), loss=compare,
+        teacher=teacher, progress=False)  # fmt: skip
+    assert max(seen) < 1e-6 and same(before, weights(teacher))
+    assert teacher.training and not teacher[3].training
+
+
+def test_soft_targets_and_a_live_teacher_are_one_too_many() -> None:
+    with pytest.raises(ValueError, match="pass one of them"):
+        run(TinyNet(), soft_targets=SoftTargets(TinyNet(), tiny_data().train), teacher=TinyNet())
 
 
 def test_nan_loss_stops_names_the_epoch_and_keeps_the_last_good_one(tmp_path: Path) -> None:

@@ -133,12 +133,13 @@ def _work(args: argparse.Namespace) -> int:
             _tidy(out)
             return 0
         print(f"Training {args.name} for {recipe.epochs} epochs, {loss}, seed {args.seed}")
-        history = engine.fit(
-            model, data, recipe, loss=loss, soft_targets=targets, seed=args.seed,
-            checkpoint=out / CHECKPOINT,
-        )  # fmt: skip
-        if history.interrupted:
-            return _stopped(history, out)
+        try:
+            history = engine.fit(
+                model, data, recipe, loss=loss, soft_targets=targets, seed=args.seed,
+                checkpoint=out / CHECKPOINT,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            return _stopped(out)
         if distributed.is_main_process():
             facts = _facts(args.name, model, data, recipe, history, teacher, args.seed)
             artifacts.save_model(model, out / WEIGHTS, facts | {"identity": identity})
@@ -327,8 +328,11 @@ def _tidy(out: Path) -> None:
     print(f"Weights: {shown(out / WEIGHTS)}\nRecord:  {shown(out / RECORD)}")
 
 
-def _stopped(history: History, out: Path) -> int:
-    done = len(history.rows)
+def _stopped(out: Path) -> int:
+    from ..train import read_checkpoint
+
+    checkpoint = out / CHECKPOINT
+    done = len(read_checkpoint(checkpoint)["rows"]) if checkpoint.exists() else 0
     kept = f"epoch {done} is kept in {shown(out / CHECKPOINT)}" if done else "no epoch was finished"
     print(f"\nStopped: {kept}. The same command goes on from there.", flush=True)
     return 130

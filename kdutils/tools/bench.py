@@ -32,7 +32,7 @@ from ..losses import Distillation, LabelLoss
 from ..runtime.precision import working_precision
 from ..runtime.settings import settings
 from ..soft_targets import SoftTargets
-from ..train import VIEW_SEED, Recipe, TeacherLogits, _Run, take
+from ..train import VIEW_SEED, Recipe, TeacherLogits, Trainer, take
 from ..views import epoch_images, epoch_views, normalise
 
 WORKERS = 2  # of the textbook's DataLoader
@@ -342,7 +342,7 @@ def _epochs(
     """Our loop: each call trains one more epoch (`repeat`: shows the views of the first again)."""
     recipe = Recipe(epochs=10**6, batch_size=batch_size, learning_rate=0.01)
     loss = LabelLoss() if targets is None else Distillation()
-    training = _Run(models.build(network, 0), data, recipe, loss, targets, seed=0)
+    training = Trainer(models.build(network, 0), data, recipe, loss, targets, seed=0)
     training.prepare()
     numbers = iter(range(10**6))
     silent = _Silent()
@@ -430,7 +430,7 @@ def train_and_weigh(steps: int) -> float:
 
     data = random_data(MEMORY_IMAGES)
     recipe = Recipe(batch_size=STUDENT_BATCH)
-    training = _Run(models.build("student", 0), data, recipe, LabelLoss(), None, seed=0)
+    training = Trainer(models.build("student", 0), data, recipe, LabelLoss(), None, seed=0)
     training.steps = steps  # memory does not grow after the first few
     training.epoch(0, _Silent())
     if sys.platform == "win32":

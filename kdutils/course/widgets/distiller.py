@@ -157,6 +157,8 @@ class Distiller(LiveFigure):
                 targets = WatchedTargets(self.soft_targets, self._asking, stop)
                 self._fit(run, loss, targets, stop, f"run {run.number}", run.rows.append)
             run.state = FINISHED if len(run.rows) == run.epochs else CANCELLED
+        except KeyboardInterrupt:  # from `WatchedLoss` or `WatchedTargets`: somebody pressed cancel
+            run.state = CANCELLED
         except Exception as error:  # whatever went wrong must become words that a reader sees
             run.state, run.error = FAILED, f"{type(error).__name__}: {error}"
         finally:

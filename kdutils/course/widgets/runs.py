@@ -49,7 +49,7 @@ class WatchedLoss:
     """`loss`, which tells after every batch what share was right, and ends the training on `stop`.
 
     It ends by KeyboardInterrupt, as Ctrl-C would: `train.fit` then goes back to the last finished
-    epoch and returns.
+    epoch and hands the interrupt on.
     """
 
     def __init__(
