@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 _MODULES = {
     **{name: name for name in (
         "data", "losses", "metrics", "models", "optim", "soft_targets", "timing", "train", "views",
-        "diagnose",
+        "diagnose", "pretrained",
     )},
     "plots": "course.plots",
     "widgets": "course.widgets",
@@ -37,7 +37,7 @@ def __getattr__(name: str) -> ModuleType | Any:
     if name in _MODULES:
         return importlib.import_module(f".{_MODULES[name]}", __name__)
     if name == "load":
-        return importlib.import_module(".pretrained.shipped", __name__).load
+        return importlib.import_module(".pretrained", __name__).load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

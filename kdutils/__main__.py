@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code. Errors that are no bug end in their own sentence."""
     args = build_parser().parse_args(argv)
-    from .pretrained.artifacts import ArtifactError
+    from .pretrained import ArtifactError
     from .runtime.distributed import ProcessLost
     from .runtime.errors import DataError
     from .runtime.files import DiskFull

@@ -153,6 +153,14 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
     return float(spearmanr(a, b).statistic)
 
 
+def mean_std(percent: Sequence[float]) -> str:
+    """Mean ± standard deviation over seeds: `"81.20 ± 0.30 % (3 seeds)"`; one seed is said."""
+    values = torch.tensor(percent, dtype=torch.float64)
+    if len(values) == 1:
+        return f"{values.item():.2f} % (1 seed)"
+    return f"{values.mean():.2f} ± {values.std(correction=1):.2f} % ({len(values)} seeds)"
+
+
 def wilson_interval(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Interval for a proportion (Wilson 1927): honest also near 0 and 1.
 

@@ -107,3 +107,8 @@ def test_paired_interval_needs_pairs() -> None:
         metrics.paired_interval([1.0], [1.0])
     with pytest.raises(ValueError, match="two or more pairs"):
         metrics.paired_interval([1.0, 2.0], [1.0])
+
+
+def test_mean_std_says_how_many_seeds() -> None:
+    assert metrics.mean_std([80.0, 82.0]) == "81.00 ± 1.41 % (2 seeds)"
+    assert metrics.mean_std([80.0]) == "80.00 % (1 seed)"

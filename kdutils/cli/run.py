@@ -47,8 +47,7 @@ def add(commands: Subparsers) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     chosen = apply(args)  # before PyTorch loads: a typo is answered at once
-    from .. import timing
-    from ..pretrained import artifacts
+    from .. import pretrained, timing
     from ..tools import notebooks, readme_tables
 
     only = [word.strip() for word in args.only.split(",") if word.strip()]
@@ -56,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
         paths = [notebooks.notebook_of(script) for script in notebooks.scripts(only)]
     else:
         paths = notebooks.find(only)
-    name = f"{artifacts.slug(Path(chosen.data).name)}-{chosen.profile.name}"
+    name = f"{pretrained.slug(Path(chosen.data).name)}-{chosen.profile.name}"
     out = args.out.expanduser().resolve() if args.out else chosen.results / "run" / name
     print(chosen)
     about = {
@@ -90,16 +89,16 @@ def _run(args: argparse.Namespace) -> int:
 
 def _write_table(data_name: str) -> Path | None:
     """Print the results table and write it beside its JSON; None when there is none yet."""
-    from ..pretrained import artifacts
+    from .. import pretrained
     from ..runtime.files import atomic_path
 
     try:
-        table = artifacts.results_table(artifacts.load_results("benchmark", data_name))
-    except artifacts.ArtifactError:
+        table = pretrained.results_table(pretrained.load_results("benchmark", data_name))
+    except pretrained.ArtifactError:
         print("No results table yet: notebook 06 makes it.\n")
         return None
     print(f"{table}\n")
-    path = artifacts.results_path("benchmark", data_name).with_suffix(".md")
+    path = pretrained.results_path("benchmark", data_name).with_suffix(".md")
     with atomic_path(path) as part:
         part.write_text(table + "\n", encoding="utf-8")
     return path

@@ -111,9 +111,8 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _work(args: argparse.Namespace) -> int:
-    from .. import models
+    from .. import models, pretrained
     from .. import train as engine
-    from ..pretrained import artifacts
     from ..runtime import distributed
 
     try:
@@ -123,7 +122,7 @@ def _work(args: argparse.Namespace) -> int:
     except ValueError as error:  # no such network, a bad weight, too few images, …
         raise Stop(str(error), 2) from None
     teacher = None if args.teacher is None else _teacher(args.teacher, data)
-    targets = None if teacher is None else artifacts.soft_targets(teacher, data)
+    targets = None if teacher is None else pretrained.soft_targets(teacher, data)
     identity = engine.identity(model, data, recipe, loss, targets, args.seed)
     out = _out_folder(args, data, identity)
     with _only_run_in(out):
@@ -142,7 +141,7 @@ def _work(args: argparse.Namespace) -> int:
             return _stopped(out)
         if distributed.is_main_process():
             facts = _facts(args.name, model, data, recipe, history, teacher, args.seed)
-            artifacts.save_model(model, out / WEIGHTS, facts | {"identity": identity})
+            pretrained.save_model(model, out / WEIGHTS, facts | {"identity": identity})
             _tidy(out)
         distributed.barrier()
     return 0
@@ -189,15 +188,15 @@ def _loss(args: argparse.Namespace) -> Loss:
 
 def _teacher(name: str, data: ImageData) -> nn.Module:
     """The teacher that `--teacher` names, in eval mode."""
-    from ..pretrained import artifacts, shipped
+    from .. import pretrained
 
     path = Path(name).expanduser()
     path = path / WEIGHTS if path.is_dir() else path
     if path.is_file():
-        teacher = artifacts.load_model(path)
+        teacher = pretrained.load_model(path)
         print(f"Teacher: {teacher.metadata['network']} from {shown(path)}")
-    elif shipped.available(name, data):
-        teacher = shipped.load(name)
+    elif pretrained.available(name, data):
+        teacher = pretrained.load(name)
     else:
         raise Stop(_no_teacher(name, data), 2)
     if teacher.metadata.get("data") != data.fingerprint:
@@ -207,12 +206,12 @@ def _teacher(name: str, data: ImageData) -> nn.Module:
 
 
 def _no_teacher(name: str, data: ImageData) -> str:
-    from ..pretrained import shipped
+    from .. import pretrained
 
-    if name in shipped.names():
-        problem = f"The shipped {name!r} was made for {shipped.FAMILY}, not for {data.name}"
+    if name in pretrained.names():
+        problem = f"The shipped {name!r} was made for {pretrained.FAMILY}, not for {data.name}"
     else:
-        names = ", ".join(shipped.names()) or "none yet"
+        names = ", ".join(pretrained.names()) or "none yet"
         problem = f"There is no file {name!r}, and no weights of that name are shipped ({names})"
     return (
         f"{problem}. Train a teacher first, `python -m kdutils train teacher --out my-teacher`, "
@@ -222,14 +221,14 @@ def _no_teacher(name: str, data: ImageData) -> str:
 
 def _out_folder(args: argparse.Namespace, data: ImageData, identity: dict[str, Any]) -> Path:
     """`--out`, or a folder that no other training has: its name follows from all that matters."""
-    from ..pretrained import artifacts
+    from .. import pretrained
     from ..runtime.settings import settings
 
     if args.out is not None:
         return args.out.expanduser().resolve()
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     kind = "labels" if args.teacher is None else "distilled"
-    folder = f"{artifacts.slug(data.name)}-{settings().profile.name}"
+    folder = f"{pretrained.slug(data.name)}-{settings().profile.name}"
     return settings().results / "train" / folder / f"{args.name}-{kind}-seed{args.seed}-{key}"
 
 
@@ -260,9 +259,9 @@ def _only_run_in(out: Path) -> Iterator[None]:
 
 def _check_finished(out: Path, identity: dict[str, Any]) -> None:
     """The finished weights in `out` are those of this very training."""
-    from ..pretrained import artifacts
+    from .. import pretrained
 
-    theirs = artifacts.read_metadata(out / WEIGHTS).get("identity", {})
+    theirs = pretrained.read_metadata(out / WEIGHTS).get("identity", {})
     other = [key for key in identity if theirs.get(key) != identity[key]]
     if other:
         raise Stop(
@@ -311,13 +310,13 @@ def _facts(
 
 def _tidy(out: Path) -> None:
     """Write the record from what the weights say, drop the checkpoint, tell the result."""
-    from ..pretrained import artifacts
+    from .. import pretrained
     from ..runtime import distributed
     from ..runtime.files import atomic_path
 
     if not distributed.is_main_process():
         return
-    facts = artifacts.read_metadata(out / WEIGHTS)
+    facts = pretrained.read_metadata(out / WEIGHTS)
     with atomic_path(out / RECORD) as part:
         part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     (out / CHECKPOINT).unlink(missing_ok=True)

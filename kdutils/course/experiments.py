@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from .. import data as data_module
-from .. import models, timing
+from .. import models, pretrained, timing
 from ..losses import Distillation, LabelLoss, Loss
-from ..pretrained import artifacts, shipped
-from ..pretrained.artifacts import Trained
-from ..runtime.settings import Budget, settings
+from ..pretrained import Trained
+from ..runtime.settings import settings
 from ..soft_targets import SoftTargets
 from ..train import Recipe, TeacherLogits
 from ..views import epoch_views
+from .budgets import budget
 
 if TYPE_CHECKING:
     from ..data import ImageData
@@ -68,15 +68,10 @@ REHEARSAL_IMAGES = 6_000
 
 def load_data() -> ImageData:
     """The data that `KDUTILS_DATA` names, cut to the sizes of `KDUTILS_PROFILE`."""
-    budget = settings().profile.budget(None)
+    plan = budget(None)
     return data_module.load(
-        train_size=budget.train_size, val_size=budget.val_size, test_size=budget.test_size
+        train_size=plan.train_size, val_size=plan.val_size, test_size=plan.test_size
     )
-
-
-def budget(data: ImageData) -> Budget:
-    """How much work the current profile does on `data`."""
-    return settings().profile.budget(data)
 
 
 def recipe(network: str, data: ImageData, epochs: int) -> Recipe:
@@ -86,44 +81,47 @@ def recipe(network: str, data: ImageData, epochs: int) -> Recipe:
     return replace(chosen, epochs=epochs)
 
 
-def uses_shipped(data: ImageData) -> bool:
+def uses_pretrained(data: ImageData) -> bool:
     """Whether the current profile takes its teacher from the package: `class`, on CIFAR-10."""
-    return settings().profile.name == "class" and shipped.available("teacher", data)
+    return settings().profile.name == "class" and pretrained.available("teacher", data)
 
 
 def teacher_recipe(data: ImageData) -> Recipe:
-    """How the teacher of the current profile is trained, or was, where it is shipped."""
-    if uses_shipped(data):
-        return Recipe(**shipped.trained("teacher").model.metadata["recipe"])
+    """How the teacher of the current profile is trained, or was, where it comes with the package."""
+    if uses_pretrained(data):
+        return Recipe(**pretrained.trained("teacher").model.metadata["recipe"])
     return recipe("teacher", data, budget(data).teacher_epochs)
 
 
 def teacher(data: ImageData, progress: bool = True) -> Trained:
-    """The teacher of the current profile: shipped with the package, loaded, or trained now."""
-    if uses_shipped(data):
-        return shipped.trained("teacher")
-    return artifacts.train_or_load(
-        "teacher", "teacher", data, teacher_recipe(data), progress=progress
+    """The teacher of the current profile: from the package, loaded, or trained now."""
+    if uses_pretrained(data):
+        return pretrained.trained("teacher")
+    return pretrained.train_or_load(
+        "teacher", models.build("teacher"), data, teacher_recipe(data), progress=progress
     )
 
 
 def rehearsal(data: ImageData, progress: bool = True) -> Trained:
     """A teacher that is trained for a moment on a part of the images, to see the loop at work."""
     part = replace(data, train=data.train.subset(min(REHEARSAL_IMAGES, len(data.train))))
-    return artifacts.train_or_load("rehearsal", "teacher", part, REHEARSAL, progress=progress)
+    return pretrained.train_or_load(
+        "rehearsal", models.build("teacher"), part, REHEARSAL, progress=progress
+    )
 
 
 def baseline(data: ImageData, seed: int = 0, progress: bool = True) -> Trained:
     """The student trained on labels alone: what distillation has to beat."""
     plan = recipe("student", data, budget(data).student_epochs)
-    return artifacts.train_or_load(
-        "baseline", "student", data, plan, loss=LabelLoss(), seed=seed, progress=progress
-    )
+    return pretrained.train_or_load(
+        "baseline", models.build("student", seed), data, plan, loss=LabelLoss(), seed=seed,
+        progress=progress,
+    )  # fmt: skip
 
 
 def soft_targets(teacher: Trained, data: ImageData) -> SoftTargets:
     """The teacher's memoised logits for the training images."""
-    return artifacts.soft_targets(teacher.model, data)
+    return pretrained.soft_targets(teacher.model, data)
 
 
 def distilled(
@@ -136,9 +134,9 @@ def distilled(
     """The student trained with soft targets: same start, batches, views and epochs as `baseline`
     of the same seed."""
     plan = recipe("student", data, budget(data).student_epochs)
-    return artifacts.train_or_load(
-        "distilled", "student", data, plan, loss=loss, soft_targets=targets, seed=seed,
-        progress=progress,
+    return pretrained.train_or_load(
+        "distilled", models.build("student", seed), data, plan, loss=loss, soft_targets=targets,
+        seed=seed, progress=progress,
     )  # fmt: skip
 
 
@@ -165,9 +163,9 @@ def short_run(
     All short runs of one seed share their start, their batches and their views.
     """
     plan = recipe("student", part, budget(part).sweep_epochs)
-    return artifacts.train_or_load(
-        "short", "student", part, plan, loss=loss, soft_targets=targets, seed=seed,
-        progress=progress,
+    return pretrained.train_or_load(
+        "short", models.build("student", seed), part, plan, loss=loss, soft_targets=targets,
+        seed=seed, progress=progress,
     )  # fmt: skip
 
 
@@ -311,7 +309,7 @@ def record(
     test_accuracy: Sequence[float],
     latencies: Mapping[int, timing.Latency],
 ) -> dict[str, Any]:
-    """What `artifacts.results_table` and the README need to know of one model, fit for JSON.
+    """What `pretrained.results_table` and the README need to know of one model, fit for JSON.
 
     Args:
         name: for people, for example "student, labels only".

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from .. import __version__, metrics, models, timing
+from .. import __version__, metrics, models, pretrained, timing
 from ..losses import Distillation, LabelLoss, Loss
-from ..pretrained import artifacts, shipped
-from ..pretrained.artifacts import Trained
+from ..pretrained import Trained
+from ..pretrained import records as records_module
 from ..runtime.files import atomic_path
 from ..train import Recipe, TeacherLogits, evaluate
 from ..views import epoch_views
@@ -80,17 +80,17 @@ def run(arm: Arm, seed: int, data: ImageData, progress: bool = True) -> Record:
         One run: arm, seed, validation and test accuracy in percent, seconds, curve, machine.
 
     Raises:
-        ArtifactError: the arm needs the teacher, and none is shipped.
+        ArtifactError: the arm needs the teacher, and none comes with the package.
     """
     loss, targets = _lesson(arm, data)
-    trained = artifacts.train_or_load(
-        arm.name, arm.network, data, arm.recipe, loss=loss, soft_targets=targets, seed=seed,
-        progress=progress,
+    trained = pretrained.train_or_load(
+        arm.name, models.build(arm.network, seed), data, arm.recipe, loss=loss,
+        soft_targets=targets, seed=seed, progress=progress,
     )  # fmt: skip
     if seed == 0 and arm.name in SHIPPED:
         facts = {"taught_by": "teacher", "loss": repr(loss)} if arm.taught else {}
-        shipped.ship(arm.name, trained, data, arm.recipe, seed=seed, **facts)
-        trained = shipped.trained(arm.name)  # what is shipped is what is measured
+        pretrained.ship(arm.name, trained, data, arm.recipe, seed=seed, **facts)
+        trained = pretrained.trained(arm.name)  # what is shipped is what is measured
     result = _measure(arm, seed, data, trained, loss)
     note(result)
     return result
@@ -100,7 +100,7 @@ def _lesson(arm: Arm, data: ImageData) -> tuple[Loss, TeacherLogits | None]:
     """The loss of an arm, and the teacher's answers that go with it."""
     if not arm.taught:
         return LabelLoss(), None
-    targets = artifacts.soft_targets(shipped.load("teacher", quiet=True), data)
+    targets = pretrained.soft_targets(pretrained.load("teacher", quiet=True), data)
     labels = data.train.labels
     if arm.name == "smoothed":
         seen = targets.epoch(epoch_views(len(labels), 0, 0))
@@ -134,10 +134,10 @@ def note(result: Record) -> None:
 
     Several processes may do so at once: they wait for each other.
     """
-    path = shipped.FOLDER / shipped.RESULTS
+    path = records_module.FOLDER / records_module.RESULTS
     path.parent.mkdir(exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        old = shipped.results() if path.is_file() else []
+        old = pretrained.results() if path.is_file() else []
         runs = [one for record in old for one in record["runs"] if not same(one, result)]
         with atomic_path(path) as part:
             part.write_text(json.dumps(records([*runs, result]), indent=1) + "\n", "utf-8")
@@ -216,11 +216,11 @@ def missing(arms: Sequence[str], seeds: Sequence[int], data_name: str) -> list[t
     try:
         done = {
             (record["arm"], one["seed"], one["epochs"])
-            for record in shipped.results()
+            for record in pretrained.results()
             for one in record["runs"]
             if one["data"] == data_name
         }
-    except artifacts.ArtifactError:
+    except pretrained.ArtifactError:
         done = set()
     return [
         (ARMS[name], seed)
@@ -236,7 +236,7 @@ def table() -> str:
         "| network | test accuracy | against | parameters | multiply-adds | epochs |",
         "|---|---:|---|---:|---:|---:|",
     ]
-    for one in shipped.results():
+    for one in pretrained.results():
         against = ""
         if "interval" in one:
             low, high = one["interval"]
@@ -245,7 +245,7 @@ def table() -> str:
                 f"({low:+.2f} to {high:+.2f}, {one['pairs']} pairs)"
             )
         lines.append(
-            f"| {one['name']} | {artifacts.spread(one['test_accuracy'])} | {against} | "
+            f"| {one['name']} | {metrics.mean_std(one['test_accuracy'])} | {against} | "
             f"{one['parameters']:,} | {one['macs'] / 1e6:.1f} M | {one['epochs']} |"
         )
     return "\n".join(lines)

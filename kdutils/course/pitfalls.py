@@ -28,11 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import __version__, models, timing
+from .. import __version__, models, pretrained, timing
 from ..losses import LabelLoss, Loss
-from ..metrics import PairedDifference, paired_interval
-from ..pretrained import artifacts
-from ..pretrained.artifacts import ArtifactError
+from ..metrics import PairedDifference, mean_std, paired_interval
+from ..pretrained import ArtifactError
 from ..runtime.files import atomic_path, recorded
 from ..runtime.settings import settings
 from ..soft_targets import SoftTargets
@@ -431,11 +430,11 @@ class Lab:
         if not path.exists():
             model, rows = getattr(self, f"_train_{name}")()
             self.keep_teacher(name, model, rows)
-        return artifacts.load_model(path, data=self.data)
+        return pretrained.load_model(path, data=self.data)
 
     def keep_teacher(self, name: str, model: nn.Module, rows: list[Row]) -> None:
         facts = {"data": self.data.fingerprint, "data_name": self.data.name, "rows": rows}
-        artifacts.save_model(model, self.folder / "teachers" / f"{name}.safetensors", facts)
+        pretrained.save_model(model, self.folder / "teachers" / f"{name}.safetensors", facts)
 
     def _train_raw(self) -> tuple[nn.Module, list[Row]]:
         known = experiments.RECIPES["teacher", True] if self.data.is_synthetic else PATIENT_TEACHER
@@ -597,7 +596,7 @@ def laboratory(data: ImageData, plan: Plan | None = None, folder: Path | None = 
     """The `Lab` of these images and this plan, in the results folder unless `folder` says else."""
     plan = plan or Plan()
     name = f"{plan.train_images}x{plan.epochs}"
-    place = settings().results / "suspects" / f"{artifacts.slug(data.name)}-{name}"
+    place = settings().results / "suspects" / f"{pretrained.slug(data.name)}-{name}"
     return Lab(data, plan, folder or place)
 
 
@@ -759,7 +758,7 @@ def table(record: Record) -> str:
         if not values:
             continue
         effect = found.get(each.name)
-        cells = [each.title, artifacts.spread(values)]
+        cells = [each.title, mean_std(values)]
         cells += (
             [_cell(effect.cost), _cell(effect.gain), effect.verdict] if effect else ["", "", ""]
         )

@@ -14,7 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ..pretrained import artifacts
+from .. import pretrained
+from ..metrics import mean_std
 from ..runtime.files import atomic_path, recorded
 
 # The published table that the course starts from: accuracy in percent.
@@ -38,7 +39,7 @@ def collect(timings: Path) -> Record:
     return {
         "date": date.today().isoformat(),
         **run,
-        "benchmark": artifacts.load_results("benchmark", run["data"]),
+        "benchmark": pretrained.load_results("benchmark", run["data"]),
     }
 
 
@@ -59,23 +60,21 @@ def load(path: Path | None = None) -> Record:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise artifacts.ArtifactError(
+        raise pretrained.ArtifactError(
             "Nothing has been recorded yet; run `python -m kdutils run --in-place` first."
         ) from error
 
 
 def results_block(record: Record) -> str:
     """The comparison with the published table, and our own full table under it."""
-    from ..pretrained import shipped
-
     rows = {row["role"]: row for row in record["benchmark"]}
     lines = ["| | published | here, in class | here, with patience |", "|---|---:|---:|---:|"]
     for role, published in STARTING_POINT.items():
-        row, long_run = rows[role], shipped.record(role)
-        ours = artifacts.spread(row["test_accuracy"])
-        patient = f"{artifacts.spread(long_run['test_accuracy'])}, {long_run['epochs']} epochs"
+        row, long_run = rows[role], pretrained.record(role)
+        ours = mean_std(row["test_accuracy"])
+        patient = f"{mean_std(long_run['test_accuracy'])}, {long_run['epochs']} epochs"
         lines.append(f"| {row['name']} | {published:.2f} % | {ours} | **{patient}** |")
-    return "\n".join(lines) + "\n\n" + artifacts.results_table(record["benchmark"])
+    return "\n".join(lines) + "\n\n" + pretrained.results_table(record["benchmark"])
 
 
 def map_block(record: Record) -> str:
@@ -100,9 +99,8 @@ def map_block(record: Record) -> str:
 def numbers_block() -> str:
     """The long runs of `kdutils/pretrained/results.json`, and where they were made."""
     from ..course import long_runs
-    from ..pretrained import shipped
 
-    runs = [run for record in shipped.results() for run in record["runs"]]
+    runs = [run for record in pretrained.results() for run in record["runs"]]
     data = " and ".join(sorted({run["data"] for run in runs}))
     machines = " and ".join(sorted({run["machine"] for run in runs}))
     tail = (

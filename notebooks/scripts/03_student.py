@@ -45,7 +45,6 @@ import kdutils
 from kdutils import metrics, models, train
 from kdutils.course import experiments, plots
 from kdutils.course.plots import show
-from kdutils.pretrained import artifacts
 
 kdutils.settings()
 
@@ -228,7 +227,7 @@ students = [experiments.baseline(data, seed=seed) for seed in seeds]
 accuracy = [100 * run.history.last["val_accuracy"] for run in students]
 for seed, run in zip(seeds, students, strict=True):
     print(f"seed {seed}:", run)
-print("baseline on validation:", artifacts.spread(accuracy))
+print("baseline on validation:", metrics.mean_std(accuracy))
 print(f"best minus worst seed: {max(accuracy) - min(accuracy):.2f} points")
 
 # %%
@@ -374,7 +373,7 @@ print(f"✓ four cases; teacher minus student: {100 * net:+.1f} points on valida
 # %%
 score = train.evaluate(first.model, data.val)
 print(f"{data.name}, student on labels alone, {len(first.history.rows)} epochs")
-print(f"validation accuracy {artifacts.spread(accuracy)}")
+print(f"validation accuracy {metrics.mean_std(accuracy)}")
 print(f"first seed: {score}")
 
 # %% [markdown]

@@ -43,7 +43,6 @@ from kdutils import losses, metrics, models, train, views
 from kdutils.course import experiments, plots
 from kdutils.course.plots import show
 from kdutils.course.widgets import distil_it_yourself, loss_mixer
-from kdutils.pretrained import artifacts
 from kdutils.soft_targets import SoftTargets
 
 kdutils.settings()
@@ -391,8 +390,8 @@ wrong = teacher_logits.argmax(-1) != labels
 for name, many in (("labels only", val_before), ("distilled", val_after)):
     alike = [metrics.agreement(one, teacher_logits) for one in many]
     copied = [metrics.agreement(one[wrong], teacher_logits[wrong]) for one in many]
-    print(f"{name:>12}: agrees with the teacher on {artifacts.spread([100 * a for a in alike])}")
-    print(f"{'':>12}  repeats its mistakes on     {artifacts.spread([100 * c for c in copied])}")
+    print(f"{name:>12}: agrees with the teacher on {metrics.mean_std([100 * a for a in alike])}")
+    print(f"{'':>12}  repeats its mistakes on     {metrics.mean_std([100 * c for c in copied])}")
 
 # %% [markdown]
 # Agreement alone can rise just because a student is right more often, as its teacher is. The

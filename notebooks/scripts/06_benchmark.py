@@ -36,10 +36,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 import kdutils
-from kdutils import metrics, models, timing, train
+from kdutils import metrics, models, pretrained, timing, train
 from kdutils.course import experiments, long_runs, plots
 from kdutils.course.plots import show
-from kdutils.pretrained import artifacts, shipped
 
 kdutils.settings()
 
@@ -165,7 +164,7 @@ tested = {
 percent = {name: [100 * one.accuracy for one in many] for name, many in tested.items()}
 for name, many in tested.items():
     low, high = (100 * end for end in many[0].interval)
-    print(f"{name:<22} {artifacts.spread(percent[name]):<28} first seed, from images: "
+    print(f"{name:<22} {metrics.mean_std(percent[name]):<28} first seed, from images: "
           f"{low:.2f} to {high:.2f} %")  # fmt: skip
 
 # %% [markdown]
@@ -299,8 +298,8 @@ records = [
     for role, (name, found) in zip(roles, runs.items(), strict=True)
 ]  # fmt: skip
 records[-1] |= {"difference": interval.mean, "interval": [interval.low, interval.high]}
-artifacts.save_results("benchmark", records, data.name)
-Markdown(artifacts.results_table(records))
+pretrained.save_results("benchmark", records, data.name)
+Markdown(pretrained.results_table(records))
 
 # %% [markdown]
 # And beside it the table that we began with. Two columns of accuracy, one student.
@@ -329,7 +328,7 @@ side.style.format(precision=2, thousands=",").set_caption(f"here: {data.name}, {
 
 # %%
 # Self-check
-again = artifacts.load_results("benchmark", data.name)
+again = pretrained.load_results("benchmark", data.name)
 assert again == records, "what was saved must come back unchanged"
 assert [record["role"] for record in again] == list(roles), "three models, in order"
 assert all(record["data"] == data.name for record in again), "every number names its data"
@@ -352,7 +351,7 @@ print(f"Right: saved, and every number says that it comes from {data.name}.")
 # **Before you run this:** labels-only training falls behind at first. Will it catch up, given time?
 
 # %%
-recorded = shipped.results()
+recorded = pretrained.results()
 students = [row for row in recorded if row["arm"] in ("baseline", "distilled")]
 figure = plots.accuracy_over_time(students, data_name=recorded[0]["data"])
 show(figure, "Validation accuracy of the student against minutes of training, with both lessons.")

@@ -38,10 +38,9 @@ import torch
 import torch.nn.functional as F
 
 import kdutils
-from kdutils import losses, metrics
+from kdutils import losses, metrics, pretrained
 from kdutils.course import experiments, pitfalls, plots
 from kdutils.course.plots import pitfall_figures, show
-from kdutils.pretrained import artifacts, shipped
 
 profile = kdutils.settings().profile.name
 kdutils.settings()
@@ -111,9 +110,9 @@ show(pitfall_figures.noise_figure(accuracy, noise, abs(gap), data_name=where),
 # behind the README's table give a second estimate: all images, many more epochs.
 
 # %%
-long_runs = shipped.record("baseline")
+long_runs = pretrained.record("baseline")
 calm = pitfalls.seed_noise(long_runs["test_accuracy"])
-print(f"Long runs, {long_runs['epochs']} epochs: {artifacts.spread(long_runs['test_accuracy'])}")
+print(f"Long runs, {long_runs['epochs']} epochs: {metrics.mean_std(long_runs['test_accuracy'])}")
 print(f"Two of those differ by {abs(gap):.2f} points or more {100 * calm.chance(abs(gap)):.1f} % "
       "of the time.")  # fmt: skip
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kdutils import pretrained
 from kdutils.__main__ import COMMANDS, build_parser, main
 from kdutils.cli import shown
-from kdutils.pretrained import artifacts
 from kdutils.tools import notebooks
 from kdutils.tools.notebooks import NotebookError, NotebookFailed
 
@@ -53,7 +53,7 @@ def output_of(path: Path) -> str:
 def test_run_says_what_it_wrote(
     course: Path, own_folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    artifacts.save_results("benchmark", BENCHMARK, "made-up data")
+    pretrained.save_results("benchmark", BENCHMARK, "made-up data")
     assert main(["run", "--only", "01"]) == 0
     out = own_folders / "results" / "run" / "shapes-smoke"
     assert output_of(out / "01_one.ipynb") == "smoke shapes"

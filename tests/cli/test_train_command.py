@@ -15,9 +15,8 @@ import torch
 from pictures import draw
 from safetensors.torch import load_file
 
-from kdutils import train
+from kdutils import models, pretrained, train
 from kdutils.__main__ import main
-from kdutils.pretrained import artifacts
 from kdutils.train import TrainingDiverged
 
 HERE = Path(__file__).parents[1]
@@ -47,7 +46,7 @@ def test_it_writes_weights_a_record_and_says_where(
         ".lock", "record.json", "weights.safetensors",
     ]  # fmt: skip
     record = json.loads((out / "record.json").read_text())
-    facts = artifacts.load_model(out / "weights.safetensors", "student").metadata
+    facts = pretrained.load_model(out / "weights.safetensors", models.build("student")).metadata
     assert record == facts
     assert (record["network"], record["epochs"], record["seed"]) == ("student", 2, 3)
     assert record["parameters"] == 106_826 and len(record["rows"]) == 2

@@ -10,11 +10,10 @@ import torch
 from small import tiny_data
 from torch import Tensor
 
-from kdutils import models, timing
+from kdutils import models, pretrained, timing
 from kdutils.course import experiments
 from kdutils.losses import Distillation
-from kdutils.pretrained import artifacts
-from kdutils.pretrained.artifacts import Trained
+from kdutils.pretrained import Trained
 from kdutils.train import History
 
 
@@ -103,7 +102,7 @@ def test_records_survive_json_and_fill_the_table(teacher: Trained) -> None:
     assert record["train_seconds"] == [2.5, 2.5] and record["test_images"] == 100
     record |= {"difference": 1.25, "interval": [0.5, 2.0]}
     record = json.loads(json.dumps(record))
-    table = artifacts.results_table([record])
+    table = pretrained.results_table([record])
     lines = table.splitlines()
     assert len({line.count("|") for line in lines[:3]}) == 1, "as many cells as headings"
     for words in ("81.00 ± 1.41 % (2 seeds)", "0.43 MB", "1.50 ms (1.35–1.80)", "60.0 ms"):
@@ -121,7 +120,7 @@ def test_the_published_table_is_the_one_of_the_design() -> None:
 
 def test_the_full_profile_runs_the_patient_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the notebooks' long runs and `python -m kdutils numbers` would not be the same."""
-    from kdutils.runtime.settings import BUDGETS
+    from kdutils.course.budgets import BUDGETS
 
     plan = BUDGETS["full", False]
     assert plan.teacher_epochs == experiments.PATIENT["teacher"].epochs

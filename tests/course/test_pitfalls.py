@@ -31,7 +31,7 @@ from kdutils.course.pitfalls import (
 from kdutils.course.plots import pitfall_figures
 from kdutils.diagnose import checks
 from kdutils.losses import Distillation
-from kdutils.pretrained.artifacts import ArtifactError
+from kdutils.pretrained import ArtifactError
 from kdutils.soft_targets import SoftTargets
 from kdutils.train import Recipe, fit, predict
 from kdutils.views import epoch_views
@@ -157,7 +157,7 @@ def test_an_unknown_arm() -> None:
 
 
 def test_runs_every_arm_and_resumes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pitfalls.series, "teacher", lambda data, progress: _Trained())
+    monkeypatch.setattr(pitfalls.experiments, "teacher", lambda data, progress: _Trained())
     said: list[str] = []
     lab.run(seeds=(0,), say=said.append)
     assert len(said) == len(ARMS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from kdutils.runtime.modes import eval_mode
 from torch import nn
+
+from kdutils.runtime.modes import eval_mode
 
 
 def test_each_module_returns_to_its_own_mode_also_after_an_error() -> None:

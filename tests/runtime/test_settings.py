@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import kdutils
-from kdutils.runtime.settings import BUDGETS, PROFILE_NAMES
+from kdutils.course.budgets import BUDGETS
+from kdutils.runtime.settings import PROFILE_NAMES
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

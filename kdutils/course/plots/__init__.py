@@ -279,7 +279,7 @@ def _draw_runs(
 
 @styled
 def accuracy_over_time(records: Sequence[Mapping[str, Any]], *, data_name: str = "") -> Figure:
-    """Validation accuracy against training time, one line for each record of `shipped.results()`.
+    """Validation accuracy against training time, one line for each record of `pretrained.results()`.
 
     Faint lines are the seeds, the strong one is their mean, dashed where a longer training of the
     same role is shown. Epochs are placed at the times of the quickest seed: the others may have

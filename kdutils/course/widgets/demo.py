@@ -22,10 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ... import __version__, models
+from ... import __version__, models, pretrained
 from ... import data as data_module
 from ...data import ImageData, Split
-from ...pretrained import artifacts, shipped
 from ...runtime import store
 from ...runtime.settings import settings
 from ...soft_targets import SoftTargets, fingerprint
@@ -92,21 +91,21 @@ def _photographs() -> tuple[ImageData | None, str]:
     if asked in ("auto", "cifar10") and cifar10.local(here.cache) is None:
         return None, "because there is no copy of CIFAR-10 here (python -m kdutils data fetches it)"
     data = data_module.load("cifar10" if asked == "auto" else asked)
-    if not shipped.available("teacher", data) or _student_name() is None:
+    if not pretrained.available("teacher", data) or _student_name() is None:
         return None, f"because no weights for {data.name} come with this version"
     return data, ""
 
 
 def _student_name() -> str | None:
-    return next((name for name in STUDENTS if name in shipped.names()), None)
+    return next((name for name in STUDENTS if name in pretrained.names()), None)
 
 
 def _cifar(data: ImageData) -> Demo:
     shown, student = data.val.subset(SHOWN), _student_name()
     assert student is not None
-    teacher = shipped.load("teacher", quiet=True)
+    teacher = pretrained.load("teacher", quiet=True)
     logits = {
-        name: _remembered(shipped.load(name, quiet=True), shown) for name in ("teacher", student)
+        name: _remembered(pretrained.load(name, quiet=True), shown) for name in ("teacher", student)
     }
     part = replace(
         data, train=data.train.subset(PHOTOS), val=data.val.subset(min(1000, len(data.val)))
@@ -115,7 +114,7 @@ def _cifar(data: ImageData) -> Demo:
         shown.images, shown.labels, logits["teacher"], logits[student], data.classes, data.name,
         f"{data.name}: {SHOWN} validation images, seen by the shipped teacher and "
         f"{student} student.",
-        None, part, artifacts.soft_targets(teacher, part), {}, PHOTO_EPOCHS,
+        None, part, pretrained.soft_targets(teacher, part), {}, PHOTO_EPOCHS,
         lambda epochs: replace(SHORT, epochs=epochs),
     )  # fmt: skip
 
@@ -214,11 +213,12 @@ def make(file: Path = FILE, teacher_epochs: int = 6, student_epochs: int = 6) ->
     quick.
     """
     data = data_module.load("shapes")
-    teacher = artifacts.train_or_load(
-        "demo-teacher", "teacher", data, experiments.recipe("teacher", data, teacher_epochs)
-    ).model
+    teacher = pretrained.train_or_load(
+        "demo-teacher", models.build("teacher"), data,
+        experiments.recipe("teacher", data, teacher_epochs),
+    ).model  # fmt: skip
     plan = experiments.recipe("student", data, student_epochs)
-    student = artifacts.train_or_load("demo-student", "student", data, plan).model
+    student = pretrained.train_or_load("demo-student", models.build("student"), data, plan).model
     shown, part = data.val.subset(SHOWN), replace(data, train=data.train.subset(TRAINED_ON))
     arrays = {
         "teacher": predict(teacher, shown).half().numpy(),

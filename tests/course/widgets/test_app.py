@@ -10,10 +10,9 @@ import nbformat
 import pytest
 import torch
 
-from kdutils import data, metrics, train
+from kdutils import data, metrics, pretrained, train
 from kdutils.course.widgets import LiveFigure, app, bench, demo
 from kdutils.data import ImageData
-from kdutils.pretrained import shipped
 from kdutils.views import epoch_views
 
 
@@ -84,9 +83,15 @@ def test_it_says_why_shapes(monkeypatch: pytest.MonkeyPatch, own_folders: Path) 
 def photographs() -> ImageData:
     """The drawn shapes under the names of CIFAR-10."""
     return replace(
-        data.load("shapes"), classes=shipped.CLASSES, name="CIFAR-10 (made up)", is_synthetic=False,
-        similarity=None,
+        data.load("shapes"), classes=pretrained.CLASSES, name="CIFAR-10 (made up)",
+        is_synthetic=False, similarity=None,
     )  # fmt: skip
+
+
+def _names(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Weights of these names, and no others, come with the package."""
+    for module in ("kdutils.pretrained", "kdutils.pretrained.library"):
+        monkeypatch.setattr(f"{module}.names", lambda: names)
 
 
 def test_photographs_with_shipped_weights_are_preferred(
@@ -97,11 +102,11 @@ def test_photographs_with_shipped_weights_are_preferred(
     made_up = photographs()
     monkeypatch.setenv("KDUTILS_DATA", "/somewhere")
     monkeypatch.setattr(demo.data_module, "load", lambda *a, **k: made_up)
-    monkeypatch.setattr(shipped, "names", lambda: ())
+    _names(monkeypatch)
     found, why = demo._photographs()
     assert found is None and "no weights for CIFAR-10 (made up)" in why
-    monkeypatch.setattr(shipped, "names", lambda: ("baseline", "teacher"))
-    monkeypatch.setattr(shipped, "load", lambda name, quiet: models.build("student", 0).eval())
+    _names(monkeypatch, "baseline", "teacher")
+    monkeypatch.setattr(pretrained, "load", lambda name, quiet: models.build("student", 0).eval())
     shown = demo.demo()
     assert shown.name == "CIFAR-10 (made up)" and "shipped teacher" in shown.note
     assert shown.teacher_logits.shape == (demo.SHOWN, 10) and shown.truth is None

@@ -11,19 +11,19 @@ import torch
 from small import tiny_data
 
 import kdutils
-from kdutils import data, models, soft_targets, train
+from kdutils import data, models, pretrained, soft_targets, train
 from kdutils.course import experiments, long_runs
-from kdutils.pretrained import artifacts, shipped
-from kdutils.pretrained.artifacts import ArtifactError, Trained
+from kdutils.pretrained import ArtifactError, Trained
+from kdutils.pretrained.records import RESULTS
 from kdutils.train import Recipe
 
-CIFAR = dict(name="CIFAR-10 (JPEG copy)", classes=shipped.CLASSES)
+CIFAR = dict(name="CIFAR-10 (JPEG copy)", classes=pretrained.CLASSES)
 
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in place of kdutils/pretrained/."""
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "pretrained")
+    monkeypatch.setattr("kdutils.pretrained.records.FOLDER", tmp_path / "pretrained")
     return tmp_path / "pretrained"
 
 
@@ -34,7 +34,7 @@ def put_teacher(shelf: Path) -> Trained:
     model, recipe = models.build("student", 0), Recipe(epochs=1, batch_size=16)
     history = train.fit(model, images, recipe, progress=False)
     run = Trained(model.eval(), history, loaded=False)
-    shipped.ship("teacher", run, images, recipe, seed=0)
+    pretrained.ship("teacher", run, images, recipe, seed=0)
     return run
 
 
@@ -79,16 +79,16 @@ def test_only_the_class_profile_takes_the_shipped_teacher(
     put_teacher: Trained, monkeypatch: pytest.MonkeyPatch, profile: str, expected: bool
 ) -> None:
     monkeypatch.setenv("KDUTILS_PROFILE", profile)
-    assert experiments.uses_shipped(replace(tiny_data(), **CIFAR)) is expected
+    assert experiments.uses_pretrained(replace(tiny_data(), **CIFAR)) is expected
 
 
 def test_other_images_never_meet_the_shipped_teacher(
     put_teacher: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KDUTILS_PROFILE", "class")
-    assert not experiments.uses_shipped(tiny_data())
-    assert not experiments.uses_shipped(replace(tiny_data(), classes=shipped.CLASSES))
-    assert not experiments.uses_shipped(replace(tiny_data(), name="CIFAR-10"))
+    assert not experiments.uses_pretrained(tiny_data())
+    assert not experiments.uses_pretrained(replace(tiny_data(), classes=pretrained.CLASSES))
+    assert not experiments.uses_pretrained(replace(tiny_data(), name="CIFAR-10"))
 
 
 def test_the_shipped_teacher_brings_its_history_and_recipe(
@@ -114,18 +114,18 @@ def real_images() -> data.ImageData:
     return data.load(REAL)
 
 
-@pytest.mark.parametrize("name", shipped.names())
+@pytest.mark.parametrize("name", pretrained.names())
 def test_shipped_files_are_small_and_complete(name: str) -> None:
-    facts = artifacts.read_metadata(shipped.path(name))
-    assert shipped.path(name).stat().st_size < 10e6
+    facts = pretrained.read_metadata(pretrained.path(name))
+    assert pretrained.path(name).stat().st_size < 10e6
     for key in ("network", "data_name", "seed", "epochs", "recipe", "rows", "test_accuracy",
                 "date", "version"):  # fmt: skip
         assert key in facts, f"{name}: {key} is missing"
     assert len(facts["rows"]) == facts["epochs"] == facts["recipe"]["epochs"]
-    assert facts["data_name"].startswith(shipped.FAMILY)
+    assert facts["data_name"].startswith(pretrained.FAMILY)
 
 
-@pytest.mark.parametrize("name", shipped.names())
+@pytest.mark.parametrize("name", pretrained.names())
 def test_shipped_weights_score_what_they_say(name: str, real_images: data.ImageData) -> None:
     model = kdutils.load(name, quiet=True)
     facts = model.metadata
@@ -136,14 +136,14 @@ def test_shipped_weights_score_what_they_say(name: str, real_images: data.ImageD
     assert score == pytest.approx(facts["test_accuracy"], abs=0.1)
 
 
-@pytest.mark.parametrize("name", shipped.names())
+@pytest.mark.parametrize("name", pretrained.names())
 def test_weights_and_results_agree(name: str) -> None:
-    facts = artifacts.read_metadata(shipped.path(name))
+    facts = pretrained.read_metadata(pretrained.path(name))
     (record,) = (
-        one for one in shipped.results()
+        one for one in pretrained.results()
         if (one["arm"], one["data"], one["epochs"]) == (name, facts["data_name"], facts["epochs"])
     )  # fmt: skip
-    assert record == shipped.record(name), "what is shipped is the longest training"
+    assert record == pretrained.record(name), "what is shipped is the longest training"
     (run,) = (one for one in record["runs"] if one["seed"] == facts["seed"])
     assert run["test_accuracy"] == facts["test_accuracy"]
     assert run["epochs"] == facts["epochs"]
@@ -182,14 +182,14 @@ def test_budgets_are_kept_apart(shelf: Path) -> None:
         for epochs, level in ((7, 80.0), (50, 90.0)):
             for seed in range(2):
                 long_runs.note(_run(arm, seed, level + seed + gain, epochs))
-    records = shipped.results()
+    records = pretrained.results()
     assert [(one["arm"], one["epochs"]) for one in records] == [
         ("baseline", 7), ("baseline", 50), ("distilled", 7), ("distilled", 50),
     ]  # fmt: skip
     assert [one.get("difference") for one in records] == [None, None, 1.0, 1.0]
-    assert shipped.record("distilled")["test_accuracy"] == [91.0, 92.0]
+    assert pretrained.record("distilled")["test_accuracy"] == [91.0, 92.0]
     with pytest.raises(ArtifactError, match="has no arm 'pocket'; it has baseline, distilled"):
-        shipped.record("pocket")
+        pretrained.record("pocket")
 
 
 def test_results_hold_what_the_table_needs() -> None:
@@ -205,7 +205,7 @@ def test_a_finished_run_is_noted_once_and_not_done_again(shelf: Path) -> None:
     for accuracy in (70.0, 80.0):
         long_runs.note(_run("baseline", 0, accuracy, epochs))
     long_runs.note(_run("baseline", 1, 81.0, epochs))
-    (record,) = shipped.results()
+    (record,) = pretrained.results()
     assert record["test_accuracy"] == [80.0, 81.0]
     left = long_runs.missing(["baseline"], [0, 1, 2], "CIFAR-10")
     assert [seed for _, seed in left] == [2]
@@ -215,9 +215,9 @@ def test_a_finished_run_is_noted_once_and_not_done_again(shelf: Path) -> None:
 
 def test_damaged_results_end_in_one_sentence(shelf: Path) -> None:
     shelf.mkdir()
-    (shelf / shipped.RESULTS).write_text("[{")
-    with pytest.raises(ArtifactError, match="missing or damaged"):
-        shipped.results()
+    (shelf / RESULTS).write_text("[{")
+    with pytest.raises(ArtifactError, match="cut short or damaged; .python -m kdutils numbers"):
+        pretrained.results()
 
 
 def test_arms_of_one_network_share_their_recipe() -> None:
@@ -235,7 +235,7 @@ def test_a_whole_run_from_training_to_the_shelf(put_teacher: Trained, own_folder
         arm = replace(long_runs.ARMS[name], recipe=short)
         found = long_runs.run(arm, 0, images, progress=False)
         assert 0 <= found["test_accuracy"] <= 100 and found["epochs"] == 1
-    assert set(shipped.names()) == {"teacher", "baseline", "distilled"}
+    assert set(pretrained.names()) == {"teacher", "baseline", "distilled"}
     taught = kdutils.load("distilled", quiet=True).metadata
     assert taught["taught_by"] == "teacher" and "Distillation" in taught["loss"]
     folder = own_folders / "results" / "soft_targets"
