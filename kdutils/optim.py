@@ -1,7 +1,4 @@
-"""How weights are changed: SGD with Nesterov momentum, and Muon for hidden layers if asked.
-
-Both are PyTorch's own. `optimizer(model, recipe)` gives them as one object with one learning rate.
-"""
+"""How weights are changed: SGD with Nesterov momentum, and Muon for filters if asked."""
 
 from __future__ import annotations
 
@@ -10,9 +7,12 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+NEWTON_SCHULZ = (3.4445, -4.775, 2.0315)  # K. Jordan 2024: a quintic, steepest at zero
 
 
-class Plan(Protocol):
+class Rates(Protocol):
     """What is needed of a `train.Recipe`."""
 
     learning_rate: float
@@ -21,100 +21,86 @@ class Plan(Protocol):
     muon: float
 
 
-class Sgd:
-    """Nesterov momentum; weight decay on matrices and filters, not on biases and norms."""
-
-    def __init__(self, parameters: Iterable[nn.Parameter], plan: Plan) -> None:
-        learned = list(parameters)
-        groups = [
-            {"params": [p for p in learned if p.ndim > 1], "weight_decay": plan.weight_decay},
-            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.peak = plan.learning_rate
-        self.inner = torch.optim.SGD(
-            [group for group in groups if group["params"]],
-            lr=plan.learning_rate,
-            momentum=plan.momentum,
-            nesterov=plan.momentum > 0,
-            foreach=True,
-        )
-
-    def step(self) -> None:
-        self.inner.step()
-
-
-class Muon:
-    """Steps that turn all directions of a weight matrix by the same amount.
+class Muon(Optimizer):
+    """Steps that turn all directions of a filter bank by the same amount.
 
     The momentum of a gradient is mostly a few strong directions. Muon makes all of them equally
-    long (it replaces the matrix by the nearest orthogonal one, by Newton-Schulz iteration), so the
-    weak ones learn too. Source: K. Jordan and others, "Muon: An optimizer for hidden layers in
-    neural networks", 2024; the length of the filters as in K. Jordan, arXiv:2404.00498.
+    long (it replaces the matrix by the nearest orthogonal one, see `orthogonal`), so the weak ones
+    learn too. Source: K. Jordan and others, "Muon: An optimizer for hidden layers in neural
+    networks", 2024; the length of the filters as in K. Jordan, arXiv:2404.00498.
 
     A filter bank (out, in, h, w) counts as the matrix (out, in·h·w). Batch norm follows it, so its
     length does not matter; after each step it is set to one per filter on average. That takes the
-    place of weight decay, and makes `rate` relative: 0.1 turns filters by up to 0.1 radians a step.
+    place of weight decay, and makes `lr` relative: 0.1 turns filters by up to 0.1 radians a step.
+    (PyTorch's own Muon takes matrices only, and always bfloat16: on a processor without it a
+    second a step.) `dtype` is what `orthogonal` computes in.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], rate: float, momentum: float) -> None:
-        self.filters = list(parameters)
-        self.matrices = [nn.Parameter(as_matrix(p.detach())) for p in self.filters]
-        self.peak = rate
-        self.inner = torch.optim.Muon(
-            self.matrices, lr=rate, momentum=momentum, nesterov=True, weight_decay=0.0
-        )
+    def __init__(
+        self,
+        filters: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(filters, {"lr": lr, "momentum": momentum})
+        self.dtype = dtype
 
-    def step(self) -> None:
-        for matrix, filters in zip(self.matrices, self.filters, strict=True):
-            matrix.grad = None if filters.grad is None else as_matrix(filters.grad)
-        self.inner.step()
-        with torch.no_grad():
-            for matrix in self.matrices:
-                matrix.mul_(len(matrix) ** 0.5 / matrix.norm().clamp_min(1e-12))
-
-
-class Optimizers:
-    """Several optimizers that act as one."""
-
-    def __init__(self, parts: list[Sgd | Muon], parameters: list[nn.Parameter]) -> None:
-        self.parts, self.parameters = parts, parameters
-
-    def set_rate(self, share: float) -> None:
-        """Set all learning rates to this share of their peak."""
-        for part in self.parts:
-            for group in part.inner.param_groups:
-                group["lr"] = part.peak * share
-
-    def zero_grad(self) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    def step(self) -> None:
-        for part in self.parts:
-            part.step()
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [part.inner.state_dict() for part in self.parts]
-
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        for part, state in zip(self.parts, states, strict=True):
-            part.inner.load_state_dict(state)
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            for filters in (p for p in group["params"] if p.grad is not None):
+                state, gradient = self.state[filters], filters.grad
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(gradient)
+                slow = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+                ahead = gradient.lerp(slow, group["momentum"])  # Nesterov
+                turn = orthogonal(ahead.flatten(1).to(self.dtype)).reshape(ahead.shape)
+                taller = max(1.0, len(turn) / turn[0].numel()) ** 0.5
+                filters.add_(turn, alpha=-group["lr"] * taller)
+                filters.mul_(len(filters) ** 0.5 / filters.norm().clamp_min(1e-12))
 
 
-def optimizer(model: nn.Module, plan: Plan) -> Optimizers:
-    """What `plan` asks for: SGD for all, or Muon for filters and SGD for the rest."""
+def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+    """About U V^T of `matrix` = U S V^T: singular values between 0.5 and 1.5, without an SVD.
+
+    Args:
+        matrix: float (rows, columns).
+        steps: of the Newton-Schulz iteration X <- aX + b(XX^T)X + c(XX^T)^2 X.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / x.norm().clamp_min(1e-7)  # no singular value above 1, where it would diverge
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def optimizers(
+    model: nn.Module,
+    rates: Rates,
+    adapters: Iterable[nn.Parameter] = (),
+    dtype: torch.dtype = torch.float32,
+) -> list[Optimizer]:
+    """What `rates` ask for: SGD for all, or Muon (in `dtype`) for filters and SGD for the rest.
+
+    Weight decay acts on matrices and filters, not on biases and norms. `adapters`, the weights of
+    a method, always have SGD: their length matters.
+    """
     learned = [p for p in model.parameters() if p.requires_grad]
-    turned = [p for p in learned if plan.muon and p.ndim == 4]
-    rest = [p for p in learned if not (plan.muon and p.ndim == 4)]
-    parts: list[Sgd | Muon] = []
+    turned = [p for p in learned if rates.muon and p.ndim == 4]
+    rest = [p for p in learned if not (rates.muon and p.ndim == 4)]
+    rest += [p for p in adapters if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": rates.weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    made: list[Optimizer] = []
     if turned:
-        parts.append(Muon(turned, plan.muon, plan.momentum))
-    if rest:
-        parts.append(Sgd(rest, plan))
-    return Optimizers(parts, learned)
-
-
-def as_matrix(filters: Tensor) -> Tensor:
-    """(out, in, h, w) as (out, h·w·in), sharing memory where the layout allows it."""
-    rows = filters if filters.is_contiguous() else filters.permute(0, 2, 3, 1)
-    return rows.reshape(len(filters), -1)
+        made.append(Muon(turned, rates.muon, rates.momentum, dtype))
+    if groups:
+        made.append(SGD(groups, rates.learning_rate, rates.momentum, nesterov=rates.momentum > 0,
+                        foreach=True))  # fmt: skip
+    return made

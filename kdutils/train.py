@@ -27,14 +27,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from .losses import LabelLoss, Loss
 from .metrics import Metrics, summarise
-from .optim import optimizer
+from .optim import optimizers
 from .runtime import distributed
 from .runtime.files import atomic_path
 from .runtime.modes import eval_mode
-from .runtime.precision import autocast
+from .runtime.precision import autocast, working_dtype
 from .runtime.settings import settings
 from .soft_targets import fingerprint
 from .views import epoch_images, epoch_views, normalise
@@ -221,7 +222,8 @@ class Trainer:
         self.images = data.train.images.to(self.device, memory_format=layout)
         self.labels = data.train.labels.to(self.device)
         self.steps = max(1, len(self.labels) // self.recipe.batch_size)
-        self.optimizer = optimizer(self.model, self.recipe)
+        self.optimizers = optimizers(self.model, self.recipe, dtype=working_dtype(self.device))
+        self.schedules = [LambdaLR(one, self._rate) for one in self.optimizers]
         self.history = History()
         self.live: dict[str, Tensor] | None = None
         self.good = _copy(model.state_dict())
@@ -311,7 +313,6 @@ class Trainer:
         with _seeded(self.seed, epoch, self.device):
             for number, batch in enumerate(self._batches(epoch)):
                 step = epoch * self.steps + number
-                self.optimizer.set_rate(self._rate(step))
                 totals += self._step(images, teacher_logits, batch, epoch)
                 if average is not None and (step + 1) % AVERAGE_EVERY == 0:
                     _blend(average, self.model.state_dict(), self._kept(step))
@@ -392,9 +393,12 @@ class Trainer:
         # one of several processes must not leave alone; there the epoch's mean tells.
         if self.device.type == "cpu" and not distributed.is_distributed():
             self._check_finite(loss.item(), epoch)
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         distributed.weight_by_shard(loss, len(share), len(batch)).backward()
-        self.optimizer.step()
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            optimizer.step()
+            schedule.step()
         right = (logits.detach().argmax(-1) == labels).sum()
         return torch.stack([loss.detach().double() * len(share), right.double()])
 
@@ -420,7 +424,7 @@ class Trainer:
             "identity": self.identity(),
             "model": self.model.state_dict(),
             "live": self.live,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [one.state_dict() for one in [*self.optimizers, *self.schedules]],
             "rows": self.history.rows,
         }
         with atomic_path(path) as part:
@@ -438,7 +442,9 @@ class Trainer:
             )
         self.model.load_state_dict(state["model"])
         self.live = state.get("live")
-        self.optimizer.load_state_dict(state["optimizer"])
+        parts = [*self.optimizers, *self.schedules]
+        for part, kept in zip(parts, state["optimizers"], strict=True):
+            part.load_state_dict(kept)
         self.history = History(list(state["rows"]))
         self.good = _copy(self.model.state_dict())
 

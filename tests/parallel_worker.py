@@ -70,7 +70,7 @@ def work(folder: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    precision.native_bfloat16 = lambda: False  # equal up to the rounding of float32
+    precision.native_bfloat16 = lambda *_: False  # equal up to the rounding of float32
     with distributed.process_group():
         found = work(Path(sys.argv[1]))
         torch.save(found, Path(sys.argv[1]) / f"rank{os.environ.get('RANK', 0)}.pt")

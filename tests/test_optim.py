@@ -11,7 +11,7 @@ from small import tiny_data
 from torch import Tensor, nn
 
 from kdutils import models, optim
-from kdutils.train import Recipe, fit
+from kdutils.train import Recipe, fit, triangular
 
 PLAN = Recipe(epochs=3, batch_size=50, learning_rate=0.05, momentum=0.9, warmup=0.1, muon=0.05)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
@@ -30,7 +30,7 @@ def test_a_step_is_the_nearest_orthogonal_matrix(layout: torch.memory_format) ->
     before = filters.detach().clone()
     gradient = torch.randn(filters.shape, generator=torch.Generator().manual_seed(1))
     filters.grad = gradient.to(memory_format=layout)
-    optim.Muon([filters], rate=1e-3, momentum=0.0).step()
+    optim.Muon([filters], lr=1e-3, momentum=0.0).step()
     u, _, v = torch.linalg.svd(gradient.flatten(1).double(), full_matrices=False)
     wanted, step = -(u @ v), (filters.detach() - before).flatten(1).double() / 1e-3
     # Setting the length again takes away the part of the step along the filters themselves.
@@ -50,7 +50,7 @@ def test_filters_without_a_gradient_stay_and_the_others_keep_their_place(
     before = filters.detach().clone()
     filters.grad = torch.zeros_like(filters)
     filters.grad[3, 2] = 1.0
-    optim.Muon([filters], rate=0.05, momentum=0.0).step()
+    optim.Muon([filters], lr=0.05, momentum=0.0).step()
     change = filters.detach() / filters.detach()[0].norm() - before / before[0].norm()
     moved = change.abs().amax((2, 3)) > 1e-3
     assert moved.nonzero().tolist() == [[3, 2]]
@@ -58,7 +58,7 @@ def test_filters_without_a_gradient_stay_and_the_others_keep_their_place(
 
 def test_the_length_stays_one_per_filter() -> None:
     filters = nn.Parameter(7.0 * bank().detach())
-    muon = optim.Muon([filters], rate=0.1, momentum=0.9)
+    muon = optim.Muon([filters], lr=0.1, momentum=0.9)
     for seed in range(5):
         filters.grad = torch.randn(filters.shape, generator=torch.Generator().manual_seed(seed))
         muon.step()
@@ -67,10 +67,11 @@ def test_the_length_stays_one_per_filter() -> None:
 
 def test_muon_has_the_learned_filters_and_sgd_the_rest() -> None:
     model = models.build("teacher", 0)
-    parts = optim.optimizer(model, PLAN).parts
-    assert [type(part) for part in parts] == [optim.Muon, optim.Sgd]
-    filters = {id(p) for p in parts[0].filters}
-    rest = {id(p) for group in parts[1].inner.param_groups for p in group["params"]}
+    parts = optim.optimizers(model, PLAN)
+    assert [type(part) for part in parts] == [optim.Muon, torch.optim.SGD]
+    filters, rest = (
+        {id(p) for group in part.param_groups for p in group["params"]} for part in parts
+    )
     for name, parameter in model.named_parameters():
         kind = id(parameter) in filters, id(parameter) in rest
         assert kind == (parameter.requires_grad and parameter.ndim == 4,
@@ -79,16 +80,76 @@ def test_muon_has_the_learned_filters_and_sgd_the_rest() -> None:
 
 def test_without_muon_all_is_sgd() -> None:
     model = models.build("student", 0)
-    (sgd,) = optim.optimizer(model, replace(PLAN, muon=0.0)).parts
-    assert sum(len(g["params"]) for g in sgd.inner.param_groups) == len(list(model.parameters()))
-    assert [g["weight_decay"] for g in sgd.inner.param_groups] == [PLAN.weight_decay, 0.0]
+    (sgd,) = optim.optimizers(model, replace(PLAN, muon=0.0))
+    assert sum(len(g["params"]) for g in sgd.param_groups) == len(list(model.parameters()))
+    assert [g["weight_decay"] for g in sgd.param_groups] == [PLAN.weight_decay, 0.0]
+    assert all(g["nesterov"] and g["momentum"] == PLAN.momentum for g in sgd.param_groups)
 
 
-def test_rates_are_shares_of_each_peak() -> None:
-    both = optim.optimizer(models.build("student", 0), replace(PLAN, muon=0.2))
-    both.set_rate(0.5)
-    rates = [group["lr"] for part in both.parts for group in part.inner.param_groups]
-    assert rates == [0.1, 0.025, 0.025]
+def test_adapters_have_sgd_whatever_their_shape() -> None:
+    adapter = nn.Conv2d(3, 4, kernel_size=1)
+    muon, sgd = optim.optimizers(models.build("student", 0), PLAN, adapter.parameters())
+    filters, rest = (
+        {id(p) for group in part.param_groups for p in group["params"]} for part in (muon, sgd)
+    )
+    assert {id(p) for p in adapter.parameters()} <= rest and not filters & rest
+
+
+def test_a_run_of_steps_is_that_of_pytorchs_muon() -> None:
+    """Momentum, Nesterov, coefficients and rate: torch's on the matrix, to bfloat16's accuracy."""
+    ours, theirs = bank(), nn.Parameter(bank().detach().flatten(1))
+    muon = optim.Muon([ours], lr=0.02, momentum=0.9)
+    reference = torch.optim.Muon([theirs], lr=0.02, momentum=0.9, weight_decay=0.0)
+    for seed in range(6):
+        gradient = torch.randn(ours.shape, generator=torch.Generator().manual_seed(seed))
+        ours.grad, theirs.grad = gradient, gradient.flatten(1)
+        muon.step(), reference.step()
+        with torch.no_grad():
+            theirs.mul_(8**0.5 / theirs.norm())
+    torch.testing.assert_close(ours.detach().flatten(1), theirs.detach(), atol=3e-3, rtol=0.02)
+    moved = (ours.detach() - bank().detach()).norm()
+    assert moved > 0.1  # far more than the tolerance: a step without Nesterov would be seen
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (20, 6)])
+def test_orthogonal_keeps_the_singular_vectors(shape: tuple[int, int]) -> None:
+    """In float64 U^T X V is diagonal, and the diagonal is what the quintic makes of S."""
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0)).double()
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    inside = u.T @ optim.orthogonal(matrix) @ v.T
+    values, (a, b, c) = s / s.square().sum().sqrt(), optim.NEWTON_SCHULZ
+    for _ in range(5):
+        values = a * values + b * values**3 + c * values**5
+    torch.testing.assert_close(inside, torch.diag(values))
+    assert values.min() > 0.5 and values.max() < 1.3
+
+
+def test_bfloat16_is_used_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, honest = [], optim.orthogonal
+    monkeypatch.setattr(optim, "orthogonal", lambda x: seen.append(x.dtype) or honest(x))
+    for dtype in (torch.float32, torch.bfloat16):
+        filters = bank()
+        filters.grad = torch.randn_like(filters)
+        optim.Muon([filters], lr=0.1, momentum=0.9, dtype=dtype).step()
+        assert filters.dtype == torch.float32
+    assert seen == [torch.float32, torch.bfloat16]
+
+
+def test_one_factor_sets_the_rate_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every step each optimizer has its own peak times the same share, to the last one."""
+    seen: dict[type, list[float]] = {optim.Muon: [], torch.optim.SGD: []}
+    for kind, rates in seen.items():
+        def noting(self, closure=None, honest=kind.step, rates=rates):
+            rates.append(self.param_groups[-1]["lr"])
+            honest(self)
+
+        monkeypatch.setattr(kind, "step", noting)
+    recipe = replace(PLAN, epochs=2, learning_rate=0.2, muon=0.1)
+    history = fit(models.build("student", 0), tiny_data(300), recipe, progress=False)
+    shares = [triangular(step, 12, recipe.warmup) for step in range(12)]
+    assert seen[torch.optim.SGD] == pytest.approx([0.2 * share for share in shares])
+    assert seen[optim.Muon] == pytest.approx([0.1 * share for share in shares])
+    assert history.column("learning_rate") == pytest.approx([0.2 * shares[5], 0.2 * shares[11]])
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

@@ -82,11 +82,11 @@ def test_another_precision_is_another_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """bfloat16 rounds otherwise than float32: the two never mix."""
-    monkeypatch.setattr(precision, "native_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "native_bfloat16", lambda *_: False)
     exact = SoftTargets(TinyNet(), IMAGES, tmp_path)
     values = exact.clean()
     assert exact.fingerprint.endswith("-float32")
-    monkeypatch.setattr(precision, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "native_bfloat16", lambda *_: True)
     rounded = SoftTargets(TinyNet(), IMAGES, tmp_path)
     assert rounded.fingerprint.endswith("-bfloat16") and rounded.missing(None) == 2
     assert not torch.equal(rounded.clean(), values), "bfloat16 was not used"
