@@ -26,7 +26,7 @@
 # - **say** how often chance alone makes a gap of 1.84 points;
 # - **reproduce** a distillation that hurts, and explain what really hurt in it;
 # - **tell** the guilty mistakes from the harmless ones, with measured costs;
-# - **find** a planted bug in a training loop with `kdutils.diagnose.checks`, in a minute.
+# - **find** a planted bug in a training loop with `kdutils.diagnose`, in a minute.
 #
 # **Needs:** the loss of notebook 04 and the paired seeds of notebook 05. **Time:** about 2 minutes
 # on two cores (`class` profile): the long experiments were recorded, one suspect is redone live.
@@ -357,9 +357,9 @@ print(f"Guilty: {len(guilty)} of {len(found)}: {', '.join(guilty)}.")
 # | `learner` | fingerprints of all weights, before and after: who learns? |
 # | `teacher_mode`, `student_mode` | in which mode is each network, at each step? |
 # | `alignment`, `views` | ask the teacher again about the pixels that the student was shown |
-# | `control` | does the honest teacher beat one whose answers are exchanged? (trains for a moment) |
+# | `control` | does the honest teacher beat one whose answers are shuffled? (trains for a moment) |
 #
-# `checks.run(student, teacher, data, loss, loop)` does all of it. It probes the loss with made-up
+# `diagnose.run(student, teacher, data, loss, loop)` does all of it. It probes the loss with made-up
 # logits, and runs your loop for a moment on *copies* of the networks, watching from outside. It
 # does not need to know your code: a loss is anything called as
 # `loss(student_logits, teacher_logits, labels)`.
@@ -367,22 +367,21 @@ print(f"Guilty: {len(guilty)} of {len(found)}: {', '.join(guilty)}.")
 # For a check the teacher need not be good. Ours is a student's network, trained for seconds.
 
 # %%
-from kdutils import models, train, views
-from kdutils.diagnose import checks
+from kdutils import diagnose, models, train, views
 
 few = replace(data, train=data.train.subset(512), val=data.val.subset(200))
 student, teacher = models.build("student", 0), models.build("student", 1)
 recipe = train.Recipe(epochs=3, batch_size=32, learning_rate=0.05)
 print(train.fit(teacher, few, recipe, progress=False))
 teacher.eval()
-print(checks.run(student, teacher, few, losses.Distillation(4, 0.9)))
+print(diagnose.run(student, teacher, few, losses.Distillation(4, 0.9)))
 
 # %% [markdown]
 # All well. And the crime of section 1?
 
 # %%
 # NBVAL_CHECK_OUTPUT
-report_on_crime = checks.run(student, teacher, few, crime, soft_weight=0.9)
+report_on_crime = diagnose.run(student, teacher, few, crime, soft_weight=0.9)
 for name in report_on_crime.failed:
     print(report_on_crime[name])
 
@@ -391,7 +390,7 @@ for name in report_on_crime.failed:
 
 # %%
 # Self-check
-assert checks.run(student, teacher, few, correct).failed == [], "the correct loss passes"
+assert diagnose.run(student, teacher, few, correct).failed == [], "the correct loss passes"
 assert report_on_crime.failed == ["reduction", "scale"], "both bugs are named"
 print("Right: two bugs in, two findings out.")
 
@@ -514,7 +513,7 @@ LOSSES = {1: loss_1, 2: loss_2, 3: loss_3, 4: loss_4, 5: loss_5, 6: loss_6}
 
 def examine(number):
     """The checks of one loop."""
-    return checks.run(student, teacher, few, LOSSES[number], LOOPS[number])
+    return diagnose.run(student, teacher, few, LOSSES[number], LOOPS[number])
 
 
 print(examine(1))
@@ -546,7 +545,7 @@ print(f"{len(guesses)} of {len(LOOPS)} found.")
 # ## Exercises
 #
 # **1. Your own loss.** Write a distillation loss from memory, and check it with
-# `checks.check_loss(my_loss, temperature=4.0)`.
+# `diagnose.check_loss(my_loss, temperature=4.0)`.
 #
 # <details><summary>Solution</summary>
 #
@@ -557,7 +556,7 @@ print(f"{len(guesses)} of {len(LOOPS)} found.")
 #     soft = F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
 #     return w * T**2 * soft + (1 - w) * F.cross_entropy(student_logits, labels)
 #
-# print(*checks.check_loss(my_loss, temperature=4.0), sep="\n")
+# print(*diagnose.check_loss(my_loss, temperature=4.0), sep="\n")
 # ```
 # </details>
 #

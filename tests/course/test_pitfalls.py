@@ -14,7 +14,7 @@ import torch
 from small import TinyNet, tiny_data
 from torch import nn
 
-from kdutils import models
+from kdutils import diagnose, models
 from kdutils.__main__ import main
 from kdutils.course import pitfalls
 from kdutils.course.pitfalls import (
@@ -29,7 +29,6 @@ from kdutils.course.pitfalls import (
     effects,
 )
 from kdutils.course.plots import pitfall_figures
-from kdutils.diagnose import checks
 from kdutils.losses import Distillation
 from kdutils.pretrained import ArtifactError
 from kdutils.soft_targets import SoftTargets
@@ -135,7 +134,7 @@ def test_a_suspect_differs_in_one_thing_from_the_arm_that_does_it_right() -> Non
 
 def test_the_wrong_losses_are_those_that_the_checks_name() -> None:
     found = {
-        each.name: checks.Report(tuple(checks.check_loss(each.loss))).failed
+        each.name: diagnose.Report(tuple(diagnose.check_loss(each.loss))).failed
         for each in ARMS
         if isinstance(each.loss, SwitchedLoss) and each.loss.temperature == 4
     }
