@@ -1,7 +1,7 @@
 """Images in memory: one call, `load()`, for every data set of the course.
 
     data = load()                 # KDUTILS_DATA, or "auto"
-    data.train.images             # uint8 (N, 3, 32, 32)
+    data.train.images             # uint8 (N, C, H, W); 3 x 32 x 32 for CIFAR-10
     data.train.labels             # int64 (N,)
     data.classes                  # ('airplane', 'automobile', ...)
 
@@ -32,32 +32,51 @@ if TYPE_CHECKING:
 __all__ = ["DataError", "ImageData", "Split", "download", "load"]
 
 NAMES = ("auto", "cifar10", "folder", "shapes")
+# Channel statistics of CIFAR-10's training images, on the scale 0..1. Every set of 32 x 32 colour
+# images has them, so that weights trained on one of these sets see the others as they saw their own.
+MEAN = (0.4914, 0.4822, 0.4465)
+STD = (0.2470, 0.2435, 0.2616)
 SHAPES_TRAIN, SHAPES_VAL, SHAPES_TEST = 10_000, 2_000, 4_000
 MOST_VAL = 5_000
+MOST_CLASSES = 1_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Images and their labels.
+    """Images of one size, their labels, and how their channels are normalised.
 
     Attributes:
-        images: uint8 (N, 3, 32, 32).
+        images: uint8 (N, C, H, W), C >= 1.
         labels: int64 (N,).
+        mean, std: of each channel, on the scale 0..1; what `views.normalise` takes. Not given,
+            they are CIFAR-10's for 32 x 32 colour images, and measured on these images otherwise.
     """
 
     images: Tensor
     labels: Tensor
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.shape[1:] != (3, 32, 32):
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or 0 in self.images.shape[1:]:
             raise DataError(
-                "Images must be uint8 of shape (N, 3, 32, 32), "
+                "Images must be uint8 of shape (N, C, H, W), "
                 f"not {self.images.dtype} of shape {tuple(self.images.shape)}."
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise DataError(
                 f"Labels must be int64 of shape ({len(self.images)},), "
                 f"not {self.labels.dtype} of shape {tuple(self.labels.shape)}."
+            )
+        if not self.mean and not self.std:
+            mean, std = channel_statistics(self.images)
+            object.__setattr__(self, "mean", mean)
+            object.__setattr__(self, "std", std)
+        channels = self.images.shape[1]
+        if not len(self.mean) == len(self.std) == channels or min(self.std) <= 0:
+            raise DataError(
+                f"Images of {channels} channel(s) need as many means and as many standard "
+                f"deviations above zero, not {self.mean} and {self.std}."
             )
 
     def __len__(self) -> int:
@@ -68,8 +87,10 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that name these pixels and labels, in this order (SHA-256)."""
+        """16 hexadecimal digits: these pixels and labels, in this order, so normalised (SHA-256)."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        if (self.mean, self.std) != (MEAN, STD):
+            digest.update(repr((self.mean, self.std)).encode())
         digest.update(memoryview(self.images.cpu().contiguous().numpy()).cast("B"))
         digest.update(memoryview(self.labels.cpu().contiguous().numpy()).cast("B"))
         return digest.hexdigest()[:16]
@@ -87,14 +108,15 @@ class Split:
 
     def to(self, device: torch.device | str) -> Split:
         """The same split on another device."""
-        moved = Split(self.images.to(device), self.labels.to(device))
+        moved = replace(self, images=self.images.to(device), labels=self.labels.to(device))
         if "fingerprint" in self.__dict__:  # a cached property lives in the instance's dict
             moved.__dict__["fingerprint"] = self.fingerprint
         return moved
 
     def _take(self, index: Tensor) -> Split:
         # index_select: three times as fast as indexing with [] for bytes on a processor
-        return Split(self.images.index_select(0, index), self.labels.index_select(0, index))
+        images = self.images.index_select(0, index)
+        return replace(self, images=images, labels=self.labels.index_select(0, index))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -102,12 +124,15 @@ class ImageData:
     """A data set in memory, cut into three splits.
 
     Attributes:
-        classes: class names; a label is an index into them.
+        train, val, test: the splits, all of one image size and one normalisation.
+        classes: class names, 2 to 1,000; a label is an index into them.
         name: display name, for titles.
         notice: empty, or the sentence to show when `shapes` stands in for CIFAR-10.
         similarity: float32 (C, C) in [0, 1], how alike two classes are by construction, or None
             where nobody knows.
         is_synthetic: True for drawn images.
+        mean, std: of each channel, on the scale 0..1, for all three splits; not given, those of
+            the training images (see `Split`).
     """
 
     train: Split
@@ -118,8 +143,17 @@ class ImageData:
     notice: str = ""
     similarity: Tensor | None = field(default=None)
     is_synthetic: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if not 2 <= len(self.classes) <= MOST_CLASSES:
+            raise DataError(
+                f"{self.name} has {len(self.classes)} classes; a classifier needs 2 to "
+                f"{MOST_CLASSES:,}."
+            )
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, getattr(self, name) or getattr(self.train, name))
         for part, split in self.splits.items():
             if len(split) == 0:
                 raise DataError(f"The {part} split of {self.name} is empty; add images.")
@@ -129,6 +163,15 @@ class ImageData:
                     f"The {part} split of {self.name} has labels from {least} to {most}, but its "
                     f"{len(self.classes)} classes are numbered 0 to {len(self.classes) - 1}."
                 )
+
+            if split.images.shape[1:] != self.train.images.shape[1:]:
+                raise DataError(
+                    f"The {part} images of {self.name} are {_size(split)}, its training images "
+                    f"{_size(self.train)}; give every split one size."
+                )
+            if (split.mean, split.std) != (self.mean, self.std):
+                same = replace(split, mean=self.mean, std=self.std)
+                object.__setattr__(self, part, same)
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -166,6 +209,34 @@ class ImageData:
             "<thead><tr><th>split</th><th>images</th><th>images per class</th></tr></thead>"
             f"<tbody>{''.join(rows)}</tbody></table>"
         )
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel on the scale 0..1, to normalise `images` with.
+
+    Args:
+        images: uint8 (N, C, H, W).
+
+    Returns:
+        (mean, std), C numbers each: CIFAR-10's for 32 x 32 colour images, else measured.
+    """
+    if images.shape[1:] == (3, 32, 32):
+        return MEAN, STD
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.float64)
+    for part in images.cpu().split(256):
+        for channel, pixels in enumerate(part.unbind(1)):
+            counts[channel] += torch.bincount(pixels.flatten(), minlength=256)
+    share, value = counts / counts.sum(1, keepdim=True).clamp(min=1), torch.arange(256) / 255
+    mean = share @ value.double()
+    variance = (share * (value - mean[:, None]).square()).sum(1)
+    # Images of one colour have no deviation: a grey level stands for it.
+    std = variance.sqrt().clamp(min=1 / 255)
+    # Rounded, so that another order of additions cannot give another fingerprint.
+    return tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist())
+
+
+def _size(split: Split) -> str:
+    return "x".join(str(length) for length in split.images.shape[1:])
 
 
 def load(
@@ -279,10 +350,12 @@ def _folder(path: Path, cache: Path) -> _Whole:
     from .sources import folder
 
     decoded = folder.read(path, cache)
-    train, test = (
-        Split(torch.from_numpy(decoded.images[part]), torch.from_numpy(decoded.labels[part]))
-        for part in ("train", "test")
+    images, labels = (
+        {part: torch.from_numpy(arrays[part]) for part in ("train", "test")}
+        for arrays in (decoded.images, decoded.labels)
     )
+    train = Split(images["train"], labels["train"])
+    test = Split(images["test"], labels["test"], train.mean, train.std)
     return _Whole(train, test, decoded.classes, decoded.name, _tenth(train))
 
 

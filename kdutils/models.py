@@ -1,7 +1,7 @@
 """The networks of the series, and how to count them.
 
 `build("teacher")`, `build("student")`, `build("pocket")`. Every network takes float
-(N, 3, 32, 32), normalised as `views.normalise` does, and gives logits (N, 10). `print(model)` shows
+(N, 3, 32, 32), normalised as `views.normalise` does, and gives logits (N, classes). `print(model)` shows
 its layers.
 """
 
@@ -15,15 +15,17 @@ import torch
 from torch import Tensor, nn
 
 CLASSES = 10
+MOST_CLASSES = 1_000
 INPUT_SHAPE = (1, 3, 32, 32)
 
-_BUILDERS: dict[str, Callable[[], nn.Module]] = {}
+Builder = Callable[..., nn.Module]  # takes `classes`
+_BUILDERS: dict[str, Builder] = {}
 
 
-def register(name: str) -> Callable[[Callable[[], nn.Module]], Callable[[], nn.Module]]:
-    """Decorator: make a network known to `build` under `name`."""
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Decorator: make a network known to `build` under `name`. It is called with `classes=…`."""
 
-    def remember(builder: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    def remember(builder: Builder) -> Builder:
         _BUILDERS[name] = builder
         return builder
 
@@ -35,25 +37,36 @@ def names() -> tuple[str, ...]:
     return tuple(_BUILDERS)
 
 
-def build(name: str, seed: int | None = None) -> nn.Module:
+def check_name(name: str) -> None:
+    """Raise ValueError unless `build` knows the network."""
+    if name not in _BUILDERS:
+        near = difflib.get_close_matches(name, _BUILDERS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"There is no network {name!r}; choose from {', '.join(_BUILDERS)}.{hint}")
+
+
+def build(name: str, seed: int | None = None, classes: int = CLASSES) -> nn.Module:
     """A fresh network with random weights.
 
     Args:
         name: one of `names()`.
         seed: makes the random weights repeatable; the global random state is left alone.
+        classes: logits per image, 2 to 1,000.
+
+    Returns:
+        In train mode, on the CPU, in channels_last layout, with `.name` and `.classes`.
 
     Raises:
-        ValueError: there is no such network.
+        ValueError: there is no such network, or no such number of classes.
     """
-    if name not in _BUILDERS:
-        near = difflib.get_close_matches(name, _BUILDERS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"There is no network {name!r}; choose from {', '.join(_BUILDERS)}.{hint}")
+    if not 2 <= classes <= MOST_CLASSES:
+        raise ValueError(f"A classifier of {classes} classes cannot be built; give 2 to 1,000.")
+    check_name(name)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        model = _BUILDERS[name]()
-    model.name = name
+        model = _BUILDERS[name](classes=classes)
+    model.name, model.classes = name, classes
     return model.to(memory_format=torch.channels_last)
 
 

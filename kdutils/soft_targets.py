@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from .runtime import distributed
 from .runtime.files import atomic_path
+from .runtime.modes import device_of, layout_of
 from .runtime.precision import autocast, working_precision
 from .runtime.settings import settings
 from .views import BLOCK, IDENTITY_VIEW, N_VIEWS, apply_view, block_slices, normalise
@@ -36,6 +37,8 @@ class Images(Protocol):
 
     images: Tensor
     labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     @property
     def fingerprint(self) -> str: ...
@@ -60,13 +63,14 @@ class SoftTargets:
     Args:
         teacher: any classifier; it is used in eval mode under `inference_mode` and left as found.
             Where it is not on the training device, a copy of it is put there.
-        split: the training images, uint8 (N, 3, H, W); order matters and is kept.
+        split: the training images, uint8 (N, C, H, W); order matters and is kept.
         folder: where files go, a sub-folder per (teacher, images); None keeps them in memory only.
     """
 
     def __init__(self, teacher: nn.Module, split: Images, folder: Path | str | None = None) -> None:
         self.teacher = _on(torch.device(settings().device), teacher)
         self.images = split.images.to(settings().device)
+        self.mean, self.std = split.mean, split.std
         self.teacher_fingerprint = fingerprint(teacher)
         self.fingerprint = f"{self.teacher_fingerprint}-{split.fingerprint}-{working_precision()}"
         self.folder = None if folder is None else Path(folder) / self.fingerprint
@@ -151,18 +155,22 @@ class SoftTargets:
                 )
 
     def _logits(self, images: Tensor) -> Tensor:
-        device = next(self.teacher.parameters()).device
+        device = device_of(self.teacher)
         was_training = self.teacher.training
         self.teacher.eval()
         try:
             with torch.inference_mode(), autocast(device):
                 parts = [
-                    self.teacher(normalise(images[start : start + CHUNK].to(device))).float().cpu()
+                    self.teacher(self._pixels(images[start : start + CHUNK], device)).float().cpu()
                     for start in range(0, len(images), CHUNK)
                 ]
         finally:
             self.teacher.train(was_training)
         return torch.cat(parts)
+
+    def _pixels(self, images: Tensor, device: torch.device) -> Tensor:
+        images = images.to(device, memory_format=layout_of(self.teacher))
+        return normalise(images, self.mean, self.std)
 
     def _ask(self, number: int, view: int) -> Tensor:
         self.teacher_calls += 1
@@ -197,7 +205,7 @@ class SoftTargets:
 
 
 def _on(device: torch.device, model: nn.Module) -> nn.Module:
-    here = next(model.parameters()).device
+    here = device_of(model)
     return model if here.type == device.type else copy.deepcopy(model).to(device)
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .runtime.modes import device_of, layout_of
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -90,7 +92,7 @@ def compare(
             f"Batch size, threads and calls must be at least 1, got {batch_size}, {threads} and "
             f"{calls}."
         )
-    images = torch.randn(batch_size, *input_shape).to(memory_format=torch.channels_last)
+    images = torch.randn(batch_size, *input_shape)
     with _quiet(models), _threads(threads), torch.inference_mode():
         times = interleave(
             {name: _caller(model, images) for name, model in models.items()}, calls, warmup
@@ -149,7 +151,7 @@ def _latency(seconds: list[float], batch_size: int, threads: int) -> Latency:
 
 
 def _caller(model: nn.Module, images: Tensor) -> Callable[[], object]:
-    on_device = images.to(next(model.parameters()).device)
+    on_device = images.to(device_of(model), memory_format=layout_of(model))
     if on_device.device.type != "cuda":
         return lambda: model(on_device)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import itertools
 import math
 import pickle
 import time
@@ -34,7 +33,7 @@ from .metrics import Metrics, summarise
 from .optim import optimizers
 from .runtime import distributed
 from .runtime.files import atomic_path
-from .runtime.modes import eval_mode
+from .runtime.modes import device_of, eval_mode, layout_of
 from .runtime.precision import autocast, working_dtype
 from .runtime.settings import settings
 from .soft_targets import fingerprint
@@ -212,13 +211,13 @@ class Trainer:
         self.recipe, self.loss = recipe or Recipe(), loss or LabelLoss()
         self.data, self.seed, self.soft_targets, self.teacher = data, seed, soft_targets, teacher
         self._check_together()
-        self.home = _device_of(model)
+        self.home = device_of(model)
         self.device = torch.device(device) if device is not None else _training_device(self.home)
         self.model = model.to(self.device)
         self.network = self.model  # what a step calls; a wrapper when processes work together
-        if teacher is not None and _device_of(teacher) != self.device:
+        if teacher is not None and device_of(teacher) != self.device:
             self.teacher = copy.deepcopy(teacher).to(self.device)
-        layout = torch.channels_last
+        layout = layout_of(self.model)
         self.images = data.train.images.to(self.device, memory_format=layout)
         self.labels = data.train.labels.to(self.device)
         self.steps = max(1, len(self.labels) // self.recipe.batch_size)
@@ -288,8 +287,11 @@ class Trainer:
         """Layers whose first weights follow from the images (`WhitenedConv`) get them."""
         for layer in self.model.modules():
             if hasattr(layer, "prepare"):
-                layer.prepare(normalise(self.images[:PREPARE_IMAGES]))
+                layer.prepare(self._normalise(self.images[:PREPARE_IMAGES]))
         self.good = _copy(self.model.state_dict())
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return normalise(images, self.data.mean, self.data.std)
 
     def connect(self) -> None:
         """Join the other processes of this training, if there are any."""
@@ -376,7 +378,7 @@ class Trainer:
         """One update. Gives the summed loss and number right of this process's share."""
         share = distributed.shard(batch)
         labels = self.labels[share]
-        pixels = normalise(take(images, share))
+        pixels = self._normalise(take(images, share))
         if self.recipe.cutout:
             erase_squares(pixels, self.recipe.cutout)
         with autocast(self.device):
@@ -386,7 +388,8 @@ class Trainer:
             teacher = None if teacher_logits is None else teacher_logits[share]
         else:
             with eval_mode(self.teacher), torch.inference_mode(), autocast(self.device):
-                teacher = self.teacher(pixels)
+                # a teacher that came in another layout may rely on it
+                teacher = self.teacher(pixels.contiguous(memory_format=layout_of(self.teacher)))
             teacher = teacher.float().clone()  # outside of inference mode: losses may use it freely
         loss = self.loss(logits, teacher, labels)
         # A NaN is noticed at once where that is cheap. On a GPU it would wait for the device, and
@@ -495,15 +498,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def predict(model: nn.Module, split: Split, batch_size: int = 500) -> Tensor:
     """float32 (N, C): logits for every image of `split`, unaugmented, in eval mode, on the CPU."""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        parts = [
-            model(normalise(split.images[start : start + batch_size].to(device))).float().cpu()
-            for start in range(0, len(split.images), batch_size)
-        ]
-    model.train(was_training)
+    device, layout = device_of(model), layout_of(model)
+    parts = []
+    with eval_mode(model), torch.inference_mode():
+        for start in range(0, len(split.images), batch_size):
+            images = split.images[start : start + batch_size].to(device, memory_format=layout)
+            parts.append(model(normalise(images, split.mean, split.std)).float().cpu())
     return torch.cat(parts).clone()
 
 
@@ -531,7 +531,9 @@ def triangular(step: int, total: int, warmup: float) -> float:
 
 
 def take(images: Tensor, index: Tensor) -> Tensor:
-    """images[index] that keeps channels_last, so that no later step has to rearrange pixels."""
+    """images[index] that keeps the memory layout, so that no later step rearranges pixels."""
+    if not images.is_contiguous(memory_format=torch.channels_last):
+        return images.index_select(0, index)
     return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
 
 
@@ -559,12 +561,6 @@ def _blend(average: dict[str, Tensor], state: dict[str, Tensor], kept: float) ->
             average[name].lerp_(value, 1 - kept)
         else:
             average[name].copy_(value)
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    """Where a network lies; one without weights lies on the processor."""
-    tensors = itertools.chain(model.parameters(), model.buffers())
-    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _training_device(home: torch.device) -> torch.device:

@@ -123,10 +123,64 @@ def test_split_refuses_other_shapes_and_types() -> None:
     good = make_split(4)
     with pytest.raises(DataError, match="uint8"):
         Split(good.images.float(), good.labels)
-    with pytest.raises(DataError, match="shape"):
-        Split(good.images[:, :1], good.labels)
+    for bad in (good.images[0], good.images[:, :0], good.images[:, :, :0], good.images[None]):
+        with pytest.raises(DataError, match="shape"):
+            Split(bad, good.labels)
     with pytest.raises(DataError, match="int64"):
         Split(good.images, good.labels[:3])
+
+
+def other_split(shape: tuple[int, int, int], n: int = 12, classes: int = 3) -> Split:
+    generator = torch.Generator().manual_seed(n)
+    images = torch.randint(0, 200, (n, *shape), generator=generator).to(torch.uint8)
+    return Split(images, torch.arange(n) % classes)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 48), (4, 5, 5), (3, 32, 31)])
+def test_images_of_any_size_bring_their_own_statistics(shape: tuple[int, int, int]) -> None:
+    train = other_split(shape, n=600)
+    got = ImageData(train, other_split(shape), other_split(shape), ("a", "b", "c"), "mine")
+    expected = train.images.double() / 255
+    assert got.mean == pytest.approx(expected.mean((0, 2, 3)).tolist(), abs=1e-4)
+    assert got.std == pytest.approx(expected.std((0, 2, 3), correction=0).tolist(), abs=1e-4)
+    for split in (*got.splits.values(), got.test.subset(3), got.val.to("cpu")):
+        assert (split.mean, split.std) == (got.mean, got.std)
+
+
+def test_small_colour_images_keep_the_statistics_of_cifar10() -> None:
+    split = make_split(20)
+    assert (split.mean, split.std) == (data.MEAN, data.STD)
+
+
+def test_statistics_are_part_of_the_fingerprint() -> None:
+    split = make_split(20)
+    other = Split(split.images, split.labels, (0.5, 0.5, 0.5), data.STD)
+    assert other.fingerprint != split.fingerprint
+
+
+def test_black_images_can_be_normalised() -> None:
+    black = Split(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
+    assert black.std == (round(1 / 255, 4),)
+    with pytest.raises(DataError, match="above zero"):
+        Split(black.images, black.labels, (0.0,), (0.0,))
+    with pytest.raises(DataError, match="1 channel"):
+        Split(black.images, black.labels, (0.1, 0.2, 0.3), (0.1, 0.2, 0.3))
+
+
+def test_splits_of_two_sizes_are_refused() -> None:
+    small, large = other_split((1, 8, 8)), other_split((1, 9, 8))
+    with pytest.raises(DataError, match="1x9x8.*one size"):
+        ImageData(small, small, large, ("a", "b", "c"), "mine")
+
+
+@pytest.mark.parametrize("count", [2, 1000])
+def test_two_to_a_thousand_classes(count: int) -> None:
+    split = other_split((1, 4, 4), n=count, classes=count)
+    names = tuple(map(str, range(count)))
+    assert len(ImageData(split, split, split, names, "many").classes) == count
+    for wrong in (names[:1], tuple(map(str, range(1001)))):
+        with pytest.raises(DataError, match="2 to 1,000"):
+            ImageData(split, split, split, wrong, "many")
 
 
 def test_labels_out_of_range_are_refused() -> None:

@@ -121,3 +121,16 @@ def test_whitened_filters_decorrelate_patches_and_stay_fixed() -> None:
     before = layer.weight.clone()
     layer.prepare(2 * images)  # set once
     assert torch.equal(layer.weight, before) and not layer.weight.requires_grad
+
+
+@pytest.mark.parametrize("classes", [2, 100, 1000])
+def test_any_number_of_classes(classes: int) -> None:
+    for name in models.names():
+        model = models.build(name, seed=0, classes=classes).eval()
+        assert model(torch.zeros(1, 3, 32, 32)).shape == (1, classes)
+
+
+@pytest.mark.parametrize("classes", [1, 1001])
+def test_no_classifier_of_one_class_or_of_thousands(classes: int) -> None:
+    with pytest.raises(ValueError, match="2 to 1,000"):
+        models.build("student", classes=classes)

@@ -19,7 +19,8 @@ IMAGES = split(1500, 0)  # two blocks: 1024 and 476
 
 def live(teacher: torch.nn.Module, view: int) -> torch.Tensor:
     with torch.no_grad(), autocast(torch.device("cpu")):
-        return teacher.eval()(views.normalise(views.apply_view(IMAGES.images, view))).float()
+        images = views.apply_view(IMAGES.images, view)
+        return teacher.eval()(views.normalise(images, IMAGES.mean, IMAGES.std)).float()
 
 
 def test_values_are_what_the_teacher_says_about_each_view() -> None:

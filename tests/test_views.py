@@ -60,8 +60,37 @@ def test_epoch_images_gives_each_block_its_view() -> None:
 
 
 def test_normalise_is_torchvisions_and_comes_back() -> None:
-    pixels = views.normalise(images())
-    expected = TF.normalize(images().float() / 255, list(views.MEAN), list(views.STD))
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+    pixels = views.normalise(images(), mean, std)
+    expected = TF.normalize(images().float() / 255, list(mean), list(std))
     torch.testing.assert_close(pixels, expected, rtol=1e-5, atol=1e-5)
-    assert pixels.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(views.denormalise(pixels), images())
+    assert torch.equal(views.denormalise(pixels, mean, std), images())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_memory_layout_stays(layout: torch.memory_format) -> None:
+    before = images().contiguous(memory_format=layout)
+    for after in (
+        views.normalise(before, (0.5,) * 3, (0.2,) * 3),
+        views.apply_view(before, 3),
+        views.epoch_images(before, [8]),
+    ):
+        assert after.is_contiguous(memory_format=layout)
+
+
+def test_normalising_leaves_its_input_alone() -> None:
+    floats = images().float()
+    views.normalise(floats, (0.5,) * 3, (0.2,) * 3)
+    assert torch.equal(floats, images().float())
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (4, 5, 7), (1, 1, 1), (2, 2, 3), (3, 1, 9)])
+def test_any_channels_and_any_size(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    some = torch.randint(0, 256, (2, *shape), generator=generator, dtype=torch.uint8)
+    for view in range(views.N_VIEWS):
+        assert views.apply_view(some, view).shape == some.shape
+    mean, std = (0.4,) * shape[0], (0.3,) * shape[0]
+    assert torch.equal(views.denormalise(views.normalise(some, mean, std), mean, std), some)
+    with pytest.raises(ValueError, match="one for each channel"):
+        views.normalise(some, (*mean, 0.1), std)

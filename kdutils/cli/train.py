@@ -116,8 +116,10 @@ def _work(args: argparse.Namespace) -> int:
     from ..runtime import distributed
 
     try:
-        model, loss = models.build(args.name, args.seed), _loss(args)
+        loss = _loss(args)
+        models.check_name(args.name)
         data = _load_data()
+        model = models.build(args.name, args.seed, len(data.classes))
         recipe = _recipe(args, data)
     except ValueError as error:  # no such network, a bad weight, too few images, …
         raise Stop(str(error), 2) from None

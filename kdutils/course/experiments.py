@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import data as data_module
 from .. import models, pretrained, timing
@@ -93,12 +93,16 @@ def teacher_recipe(data: ImageData) -> Recipe:
     return recipe("teacher", data, budget(data).teacher_epochs)
 
 
+def _network(name: str, data: ImageData, seed: int | None = None) -> nn.Module:
+    return models.build(name, seed, len(data.classes))
+
+
 def teacher(data: ImageData, progress: bool = True) -> Trained:
     """The teacher of the current profile: from the package, loaded, or trained now."""
     if uses_pretrained(data):
         return pretrained.trained("teacher")
     return pretrained.train_or_load(
-        "teacher", models.build("teacher"), data, teacher_recipe(data), progress=progress
+        "teacher", _network("teacher", data), data, teacher_recipe(data), progress=progress
     )
 
 
@@ -106,7 +110,7 @@ def rehearsal(data: ImageData, progress: bool = True) -> Trained:
     """A teacher that is trained for a moment on a part of the images, to see the loop at work."""
     part = replace(data, train=data.train.subset(min(REHEARSAL_IMAGES, len(data.train))))
     return pretrained.train_or_load(
-        "rehearsal", models.build("teacher"), part, REHEARSAL, progress=progress
+        "rehearsal", _network("teacher", data), part, REHEARSAL, progress=progress
     )
 
 
@@ -114,7 +118,7 @@ def baseline(data: ImageData, seed: int = 0, progress: bool = True) -> Trained:
     """The student trained on labels alone: what distillation has to beat."""
     plan = recipe("student", data, budget(data).student_epochs)
     return pretrained.train_or_load(
-        "baseline", models.build("student", seed), data, plan, loss=LabelLoss(), seed=seed,
+        "baseline", _network("student", data, seed), data, plan, loss=LabelLoss(), seed=seed,
         progress=progress,
     )  # fmt: skip
 
@@ -135,7 +139,7 @@ def distilled(
     of the same seed."""
     plan = recipe("student", data, budget(data).student_epochs)
     return pretrained.train_or_load(
-        "distilled", models.build("student", seed), data, plan, loss=loss, soft_targets=targets,
+        "distilled", _network("student", data, seed), data, plan, loss=loss, soft_targets=targets,
         seed=seed, progress=progress,
     )  # fmt: skip
 
@@ -164,7 +168,7 @@ def short_run(
     """
     plan = recipe("student", part, budget(part).sweep_epochs)
     return pretrained.train_or_load(
-        "short", models.build("student", seed), part, plan, loss=loss, soft_targets=targets,
+        "short", _network("student", part, seed), part, plan, loss=loss, soft_targets=targets,
         seed=seed, progress=progress,
     )  # fmt: skip
 

@@ -84,7 +84,7 @@ def run(arm: Arm, seed: int, data: ImageData, progress: bool = True) -> Record:
     """
     loss, targets = _lesson(arm, data)
     trained = pretrained.train_or_load(
-        arm.name, models.build(arm.network, seed), data, arm.recipe, loss=loss,
+        arm.name, models.build(arm.network, seed, len(data.classes)), data, arm.recipe, loss=loss,
         soft_targets=targets, seed=seed, progress=progress,
     )  # fmt: skip
     if seed == 0 and arm.name in SHIPPED:

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ..data import Split
+from ..data import MEAN, STD, Split
 from ..losses import Distillation, LabelLoss
-from ..views import MEAN, STD
 
 PADDING = 4  # pixels of black border before the random crop, as in most CIFAR-10 recipes
 
@@ -33,7 +32,7 @@ class TextbookDataset(Dataset[tuple[Tensor, int]]):
     def __init__(self, split: Split, transform: Callable[..., Tensor] | None = None) -> None:
         self.pixels = split.images.permute(0, 2, 3, 1).contiguous().numpy()  # (N, 32, 32, 3)
         self.labels = split.labels.tolist()
-        self.transform = transform or textbook_transform()
+        self.transform = transform or textbook_transform(mean=split.mean, std=split.std)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,11 +44,14 @@ class TextbookDataset(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
 
 
-def textbook_transform(augment: bool = True) -> Callable[..., Tensor]:
+def textbook_transform(
+    augment: bool = True, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD
+) -> Callable[..., Tensor]:
     """RandomCrop(32, 4), RandomHorizontalFlip, ToTensor, Normalize: the usual CIFAR-10 recipe.
 
     Args:
         augment: False leaves crop and flip out, as for validation images.
+        mean, std: of each channel, on the scale 0..1.
 
     Returns:
         From a PIL image to float32 (3, 32, 32) with the mean and scale of `views.normalise`.
@@ -57,7 +59,7 @@ def textbook_transform(augment: bool = True) -> Callable[..., Tensor]:
     from torchvision import transforms
 
     random = [transforms.RandomCrop(32, padding=PADDING), transforms.RandomHorizontalFlip()]
-    always = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    always = [transforms.ToTensor(), transforms.Normalize(mean, std)]
     return transforms.Compose([*(random if augment else []), *always])
 
 
@@ -83,7 +85,7 @@ def textbook_loader(
             f"choose a batch size from 1 to {len(split)}."
         )
     return DataLoader(
-        TextbookDataset(split, textbook_transform(augment)),
+        TextbookDataset(split, textbook_transform(augment, split.mean, split.std)),
         batch_size=batch_size,
         shuffle=True,
         drop_last=True,

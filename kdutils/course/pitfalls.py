@@ -187,6 +187,7 @@ class TrainModeTargets:
 
     def __init__(self, targets: SoftTargets, batch_size: int) -> None:
         self.teacher, self.images = targets.teacher, targets.images
+        self.normalisation = targets.mean, targets.std
         self.batch_size = batch_size
         self.fingerprint = f"{targets.fingerprint}-train-mode"
         self._known: dict[tuple[int, ...], Tensor] = {}
@@ -206,7 +207,8 @@ class TrainModeTargets:
         self.teacher.train()
         with torch.inference_mode(), autocast(device):
             for batch in order.split(self.batch_size):
-                parts.append(self.teacher(normalise(images[batch].to(device))).float().cpu())
+                pixels = normalise(images[batch].to(device), *self.normalisation)
+                parts.append(self.teacher(pixels).float().cpu())
         self.teacher.eval().load_state_dict(kept)  # the running statistics moved
         logits = torch.empty_like(torch.cat(parts))
         logits[order] = torch.cat(parts)
@@ -473,7 +475,7 @@ class Lab:
         seed: int = 0,
         stop: Callable[[Row], bool] | None = None,
     ) -> tuple[nn.Module, list[Row]]:
-        model = models.build(network, seed)
+        model = models.build(network, seed, len(data.classes))
         if start is not None:
             model.load_state_dict(start.state_dict())
         history = fit(model, data, recipe, loss=loss, seed=seed, progress=False, on_epoch=stop)
@@ -515,7 +517,7 @@ class Lab:
         picking the best of them would do. Nothing else looks at it.
         """
         recipe = replace(self.plan.recipe, epochs=arm.epochs(self.plan))
-        student = models.build("student", seed)
+        student = models.build("student", seed, len(self.data.classes))
         peek = arm.name in ("labels", "distilled")
         test_curve: list[float] = []
 

@@ -41,6 +41,8 @@ def save_model(
         for name, value in model.state_dict().items()
     }
     facts = {"network": _name(model), "version": __version__, **(metadata or {})}
+    if hasattr(model, "classes"):
+        facts["classes"] = model.classes
     facts["checksum"] = _checksum(weights, facts)
     with atomic_path(Path(path)) as part:
         save_file(weights, part, metadata={"kdutils": json.dumps(facts)})
@@ -124,7 +126,7 @@ def load_model(
         )
     if model is None:
         try:
-            model = models.build(facts["network"])
+            model = models.build(facts["network"], classes=facts.get("classes", models.CLASSES))
         except ValueError as error:
             raise ArtifactError(
                 f"{name} holds a {facts['network']!r}, which is no network of kdutils; build it "

@@ -1,10 +1,12 @@
-"""Ask a network something without leaving a trace: every module's own mode is put back."""
+"""Ask a network something without leaving a trace, where it is and as it lies in memory."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
 
@@ -29,3 +31,23 @@ def eval_mode(*models: nn.Module) -> Iterator[None]:
         for model in models:
             model.eval()
         yield
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the network is, by its first weight or buffer; the CPU when it has neither."""
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def layout_of(model: nn.Module) -> torch.memory_format:
+    """The memory layout of images that suits the network: that of its filters.
+
+    Networks of `models.build` come in channels_last, which is fastest on most processors. A foreign
+    one may rely on rows one after another (`x.view(len(x), -1)`), so it gets what it came with.
+    """
+    for weight in model.parameters():
+        if weight.ndim == 4 and not weight.is_contiguous():
+            if weight.is_contiguous(memory_format=torch.channels_last):
+                return torch.channels_last
+    return torch.contiguous_format

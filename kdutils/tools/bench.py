@@ -264,7 +264,7 @@ def _pipelines(data: ImageData, many: ImageData, size: Size) -> Jobs:
         shown = epoch_images(images, epoch_views(len(images), VIEW_SEED, next(epochs)))
         order = torch.randperm(len(images)).to(images.device)
         for start in range(0, len(images), STUDENT_BATCH):
-            normalise(take(shown, order[start : start + STUDENT_BATCH]))
+            normalise(take(shown, order[start : start + STUDENT_BATCH]), data.mean, data.std)
         _wait()
 
     batches = _endless(many, STUDENT_BATCH)

@@ -284,18 +284,18 @@ show(
     pixel_histogram(data.train.images[:5000], data_name=data.name),
     "How often each brightness occurs in the red, green and blue channel.",
 )
-batch = views.normalise(data.train.images[:1000])
+batch = views.normalise(data.train.images[:1000], data.mean, data.std)
 print("mean of each channel:  ", [round(v, 2) for v in batch.mean((0, 2, 3)).tolist()])
 print("spread of each channel:", [round(v, 2) for v in batch.std((0, 2, 3)).tolist()])
 
 # %% [markdown]
-# The printed means are near 0 and the spreads near 1, though rarely exact: $\mu$ and $\sigma$ are
-# those of CIFAR-10's training images, and we keep them for every data set. Then a network never
-# depends on which images happened to be measured. Nothing is lost on the way. We can go back.
+# The printed means are near 0 and the spreads near 1, though rarely exact: $\mu$ and $\sigma$
+# belong to the data set. Sets of 32 x 32 colour images share those of CIFAR-10's training images, so
+# that weights trained on one set see another as they saw their own. Nothing is lost on the way. We can go back.
 
 # %%
 # Self-check
-there_and_back = views.denormalise(batch)
+there_and_back = views.denormalise(batch, data.mean, data.std)
 assert torch.equal(there_and_back, data.train.images[:1000]), "Normalising must lose nothing."
 print("✓ bytes → numbers → the same bytes")
 
@@ -322,7 +322,7 @@ def batched(epoch: int = 0):
     """Mini-batches of 128: float (128, 3, 32, 32) and labels (128,)."""
     shown = views.epoch_images(pixels_last, views.epoch_views(len(sample), seed=0, epoch=epoch))
     for index in torch.randperm(len(sample)).split(128):
-        yield views.normalise(take(shown, index)), sample.labels[index]
+        yield views.normalise(take(shown, index), data.mean, data.std), sample.labels[index]
 
 
 pixels_last = sample.images.to(memory_format=torch.channels_last)  # colours of a pixel side by side

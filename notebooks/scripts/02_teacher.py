@@ -61,7 +61,7 @@ data
 # *parameters* sit: early or late? And where will most of the *work* be done?
 
 # %%
-blank = models.build("teacher", seed=0)
+blank = models.build("teacher", seed=0, classes=len(data.classes))
 layers = models.layer_table(blank)
 drawing = plots.network_diagram(layers, name="teacher")
 show(drawing, "The teacher: blocks get smaller and thicker; bars show what each layer costs.")
@@ -137,7 +137,8 @@ assert total <= 4_664_970, "Our teacher should not be larger than the published 
 # loss? ($-\log 0.1 = {?}$) And how low can it get on 64 images in twelve steps?
 
 # %%
-batch, labels = views.normalise(data.train.images[:64]), data.train.labels[:64]
+batch = views.normalise(data.train.images[:64], data.mean, data.std)
+labels = data.train.labels[:64]
 optimizer = torch.optim.SGD(blank.parameters(), lr=0.1, momentum=0.9)
 losses = []
 for step in range(12):

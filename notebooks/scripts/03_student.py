@@ -53,7 +53,7 @@ data = experiments.load_data()
 data
 
 # %%
-student = models.build("student", seed=0)
+student = models.build("student", seed=0, classes=len(data.classes))
 show(
     plots.network_diagram(models.layer_table(student), name="student"),
     "The student as a row of blocks that get smaller and thicker; bars show what each costs.",
@@ -110,7 +110,7 @@ print(f"whole network: {models.count_macs(student):,}")
 # ## What shrank, and by how much
 
 # %%
-big = models.build("teacher")
+big = models.build("teacher", classes=len(data.classes))
 rows = [
     {
         "name": model.name,
@@ -195,7 +195,7 @@ few = replace(data, train=data.train.subset(512), val=data.val.subset(100))
 
 def tiny(seed: int) -> torch.Tensor:
     """All weights of a student after one short epoch, as one long vector."""
-    model = models.build("student", seed)
+    model = models.build("student", seed, classes=len(data.classes))
     train.fit(model, few, train.Recipe(epochs=1), seed=seed, progress=False)
     return torch.cat([p.detach().cpu().flatten() for p in model.parameters()])
 

@@ -306,7 +306,7 @@ print("Right: the map fills up as the temperature rises.")
 
 # %%
 some = data.val.subset(min(1000, len(data.val)))
-z = train.predict(models.build("student", seed=0), some).double()
+z = train.predict(models.build("student", 0, classes=len(data.classes)), some).double()
 v = train.predict(teacher.model, some).double()
 q, p = losses.softened(v, 4.0), losses.softened(z, 4.0)
 print(f"KL(teacher ‖ student) = {metrics.kl_divergence(q, p).mean():.6f} nats")

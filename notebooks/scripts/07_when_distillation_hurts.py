@@ -370,7 +370,7 @@ print(f"Guilty: {len(guilty)} of {len(found)}: {', '.join(guilty)}.")
 from kdutils import diagnose, models, train, views
 
 few = replace(data, train=data.train.subset(512), val=data.val.subset(200))
-student, teacher = models.build("student", 0), models.build("student", 1)
+student, teacher = (models.build("student", seed, len(data.classes)) for seed in (0, 1))
 recipe = train.Recipe(epochs=3, batch_size=32, learning_rate=0.05)
 print(train.fit(teacher, few, recipe, progress=False))
 teacher.eval()
@@ -405,7 +405,8 @@ def epoch_of(data, epoch):
     """Shuffled batches of an epoch: (normalised views, labels, numbers of the images)."""
     shown = views.epoch_images(data.train.images, views.epoch_views(len(data.train), 0, epoch))
     for numbers in torch.randperm(len(shown)).split(64):
-        yield views.normalise(shown[numbers]), data.train.labels[numbers], numbers
+        images = views.normalise(shown[numbers], data.mean, data.std)
+        yield images, data.train.labels[numbers], numbers
 
 
 def update(optimizer, value):
@@ -475,7 +476,8 @@ def loop_4(student, teacher, data, loss):
             update(optimizer, loss(student(images), answers, labels))
         student.eval()
         with torch.no_grad():
-            said = student(views.normalise(data.val.images)).argmax(-1)
+            images = views.normalise(data.val.images, data.mean, data.std)
+            said = student(images).argmax(-1)
         print(f"validation: {(said == data.val.labels).float().mean():.2f}")
 
 

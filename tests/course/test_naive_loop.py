@@ -20,7 +20,7 @@ def split() -> Split:
 def test_without_augmentation_it_gives_what_the_batched_way_gives(split: Split) -> None:
     dataset = TextbookDataset(split, textbook_transform(augment=False))
     one_by_one = torch.stack([dataset[i][0] for i in range(len(dataset))])
-    torch.testing.assert_close(one_by_one, normalise(split.images).contiguous())
+    torch.testing.assert_close(one_by_one, normalise(split.images, split.mean, split.std).contiguous())
     assert [dataset[i][1] for i in range(len(dataset))] == split.labels.tolist()
 
 
@@ -34,7 +34,7 @@ def test_crops_move_by_at_most_the_padding_and_show_black(split: Split) -> None:
     white = Split(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8), torch.tensor([0]))
     torch.manual_seed(0)
     dataset = TextbookDataset(white)
-    black = [(denormalise(dataset[0][0][None])[0, 0] == 0) for _ in range(60)]
+    black = [(denormalise(dataset[0][0][None], white.mean, white.std)[0, 0] == 0) for _ in range(60)]
     rows = [int(b.all(1).sum()) for b in black]
     assert max(rows) == PADDING
     assert min(rows) == 0

@@ -45,7 +45,7 @@ VIEWS = epoch_views(100, 0, 0)
 def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every network is a `TinyNet`: an arm takes a tenth of a second."""
 
-    def build(name: str, seed: int | None = None) -> nn.Module:
+    def build(name: str, seed: int | None = None, classes: int = 10) -> nn.Module:
         model = TinyNet(seed or 0)
         model.name = name
         return model

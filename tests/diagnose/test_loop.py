@@ -13,18 +13,22 @@ from learned import setting
 from small import TinyNet
 from torch import Tensor, nn
 
-from kdutils import diagnose, train
+from kdutils import diagnose, train, views
 from kdutils.course.pitfalls import ByBatchNumber, CleanTargets, SwitchedLoss
-from kdutils.data import ImageData
+from kdutils.data import MEAN, STD, ImageData
 from kdutils.diagnose import FAIL, PASS, SKIP
 from kdutils.diagnose.loop import Loop
 from kdutils.diagnose.report import OF_LOOP
 from kdutils.losses import Loss
 from kdutils.soft_targets import SoftTargets
 from kdutils.train import Recipe, fit
-from kdutils.views import apply_view, normalise
+from kdutils.views import apply_view
 
 RIGHT = SwitchedLoss()
+
+
+def normalise(images: Tensor) -> Tensor:
+    return views.normalise(images, MEAN, STD)
 
 
 def failed(verdicts: list[diagnose.Verdict]) -> list[str]:

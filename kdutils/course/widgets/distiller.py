@@ -192,7 +192,7 @@ class Distiller(LiveFigure):
             self._draw_sometimes(now=True)
             return stop.is_set()
 
-        model = models.build("student", self.seed)
+        model = models.build("student", self.seed, len(self.data.classes))
         return fit(
             model, self.data, plan, loss=WatchedLoss(loss, on_batch, stop), soft_targets=targets,
             seed=self.seed, progress=False, on_epoch=on_epoch,
