@@ -39,7 +39,7 @@ from dataclasses import replace
 import torch
 
 import kdutils
-from kdutils import losses, metrics, models, train, views
+from kdutils import losses, metrics, models, pretrained, train, views
 from kdutils.course import experiments, plots
 from kdutils.course.plots import show
 from kdutils.course.widgets import distil_it_yourself, loss_mixer
@@ -59,7 +59,18 @@ data
 # %%
 teacher = experiments.teacher(data)
 seeds = experiments.budget(data).seeds
-baselines = [experiments.baseline(data, seed) for seed in seeds]
+recipe = experiments.recipe("student", data, experiments.budget(data).student_epochs)
+
+
+def student(name, seed, loss, soft_targets=None):
+    """One student. The seed decides its first weights and its batches, the loss what it learns."""
+    return pretrained.train_or_load(
+        name, models.build("student", seed), data, recipe,
+        loss=loss, soft_targets=soft_targets, seed=seed,
+    )  # fmt: skip
+
+
+baselines = [student("baseline", seed, losses.LabelLoss()) for seed in seeds]
 print("teacher    ", teacher)
 for seed, run in zip(seeds, baselines, strict=True):
     print(f"seed {seed}     ", run)
@@ -177,14 +188,16 @@ print(f"Right: {asked} blocks asked for once, and 16 random answers are what the
 # ## 3 · Two educations, seed by seed
 #
 # Now the real thing. For each seed, the distilled student starts from the *same* random weights
-# as its baseline, and meets the same images, in the same batches, under the same views.
+# as its baseline, and meets the same images, in the same batches, under the same views. Compare the
+# call below with the one for the baselines at the top: the loss and the teacher's answers are all
+# that differs.
 #
 # **Before you run this:** the published pair differed by $-1.84$ points. What do you expect here:
 # better, worse, or no difference? Write down a number, so that you can be surprised.
 
 # %%
-targets = experiments.soft_targets(teacher, data)
-distilled = [experiments.distilled(data, targets, seed) for seed in seeds]
+targets = pretrained.soft_targets(teacher.model, data)
+distilled = [student("distilled", s, losses.Distillation(4.0, 0.9), targets) for s in seeds]
 for seed, run in zip(seeds, distilled, strict=True):
     print(f"seed {seed}     ", run)
 
