@@ -42,11 +42,11 @@ picture: $(READY) ## take the README's picture anew, in a browser (DATA=folder o
 	@cp $(VENV)/pictures/temperature_slider.png notebooks/figures/temperature_slider.png
 
 assignment: $(READY) ## write what students get: without solutions and hidden tests
-	@$(PY) -m kdutils.grading assignment
+	@$(PY) notebooks/assignment/grade.py assignment
 
 grade: $(READY) ## grade the submissions in DIR=folder (TIMEOUT=seconds a cell, AGAIN=1: all anew)
 	@[ -n "$(DIR)" ] || { echo 'Say which folder: make grade DIR=submissions' >&2; exit 2; }
-	@$(PY) -m kdutils.grading grade "$(DIR)" $(if $(TIMEOUT),--timeout "$(TIMEOUT)") $(if $(AGAIN),--again)
+	@$(PY) notebooks/assignment/grade.py grade "$(DIR)" $(if $(TIMEOUT),--timeout "$(TIMEOUT)") $(if $(AGAIN),--again)
 
 setup: $(READY) ## only set up .venv
 

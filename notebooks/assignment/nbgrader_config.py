@@ -1,6 +1,8 @@
 """nbgrader's settings for this course. JupyterHub's formgrader reads this file too."""
 
 import os
+import sys
+from pathlib import Path
 
 from nbgrader.preprocessors import (
     AssignLatePenalties,
@@ -16,7 +18,8 @@ from nbgrader.preprocessors import (
 )
 from nbconvert.preprocessors import ClearMetadataPreprocessor, CSSHTMLHeaderPreprocessor
 
-from kdutils.grading_nbgrader import ClearTestsFromFeedback, ExecuteTasks, RestoreCells
+sys.path.insert(0, str(Path(__file__).parent))
+from nbgrader_steps import ClearTestsFromFeedback, ExecuteTasks, RestoreCells
 
 c = get_config()  # noqa: F821  (nbgrader defines it)
 

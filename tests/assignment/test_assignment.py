@@ -20,11 +20,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from assignment_faults import DISTIL_IT, FIND_THE_BUG, HANGS, Wrong, find
+from checks import calling, classroom, distil
+from checks.calling import NotYet
+from grade import Mark, grade, main
 from nbformat import NotebookNode
+from release import ASSIGNMENTS, GradingError, api_of, folder, from_script, release
+from submissions import find_submissions
 
-from kdutils import grading, grading_checks, grading_classroom, losses
-from kdutils.grading import ASSIGNMENTS, GradingError, Mark
-from kdutils.grading_checks import NotYet
+from kdutils import losses
 from kdutils.tools import notebooks
 
 # One test pays for all of the grading: some three minutes on a free core, more on a busy one.
@@ -34,7 +37,7 @@ BY_HAND = {"distil_it": {"task7_text", "task8_text"}, "find_the_bug": {"alarm_te
 
 
 def reference(assignment: str) -> NotebookNode:
-    return notebooks.read(grading.folder() / "source" / assignment / f"{assignment}.ipynb")
+    return notebooks.read(folder() / "source" / assignment / f"{assignment}.ipynb")
 
 
 def hand_in(where: Path, student: str, assignment: str, notebook: NotebookNode) -> None:
@@ -46,8 +49,8 @@ def hand_in(where: Path, student: str, assignment: str, notebook: NotebookNode) 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_source_and_script_are_in_step(name: str) -> None:
-    fresh = grading.from_script(grading.folder() / "scripts" / f"{name}.py")
-    assert reference(name) == fresh, "run: python -m kdutils.grading sync"
+    fresh = from_script(folder() / "scripts" / f"{name}.py")
+    assert reference(name) == fresh, "run: python notebooks/assignment/grade.py sync"
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
@@ -58,7 +61,7 @@ def test_points_add_up_to_what_the_students_are_told(name: str) -> None:
     by_hand = sum(c.metadata.nbgrader.points for c in cells if c.cell_type == "markdown")
     told = re.search(r"\*\*Points:\*\* (\d+), of which (\d+) .* (\d+)", notebook.cells[0].source)
     assert told and [int(group) for group in told.groups()] == [points, points - by_hand, by_hand]
-    readme = (grading.folder() / "README.md").read_text()
+    readme = (folder() / "README.md").read_text()
     assert f"{points} points" in readme
 
 
@@ -68,7 +71,7 @@ def test_points_add_up_to_what_the_students_are_told(name: str) -> None:
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("released")
-    grading.release(out)
+    release(out)
     return out
 
 
@@ -115,7 +118,11 @@ def test_the_package_that_students_get_holds_no_hidden_test(released: Path) -> N
     with zipfile.ZipFile(released / "kdutils.zip") as archive:
         names = archive.namelist()
         text = "\n".join(archive.read(n).decode() for n in names if n.endswith(".py"))
-    assert "kdutils/pyproject.toml" in names and "kdutils/kdutils/grading_checks.py" in names
+    assert "kdutils/pyproject.toml" in names and "kdutils/kdutils/losses.py" in names
+    for name in ASSIGNMENTS:
+        beside = sorted((released / name / "checks").glob("*.py"))
+        assert "distil.py" in {path.name for path in beside}, "checks travel with the notebook"
+        text += "\n".join(path.read_text() for path in beside)
     assert not any(name.endswith(".ipynb") for name in names)
     assert not [line for line in tests if line in text]
 
@@ -150,7 +157,7 @@ def marks(folders: tuple[Path, Path]) -> Marks:
     with pytest.MonkeyPatch.context() as patch:
         # As after `make`: nbgrader's helpers are found although .venv/bin is not on PATH.
         patch.setenv("PATH", os.defpath)
-        graded, problems = grading.grade(where, out)
+        graded, problems = grade(where, out)
     assert problems == []
     return by_name(graded)
 
@@ -214,7 +221,7 @@ def test_loops_are_judged_by_behaviour(marks: Marks, wrong: Wrong) -> None:
 def test_a_cell_that_hangs_costs_only_its_task(tmp_path: Path) -> None:
     (wrong,) = HANGS
     hand_in(tmp_path / "in", wrong.student, "distil_it", wrong.of(reference("distil_it")))
-    graded, _ = grading.grade(tmp_path / "in", tmp_path / "out", timeout=HANG_SECONDS)
+    graded, _ = grade(tmp_path / "in", tmp_path / "out", timeout=HANG_SECONDS)
     check_losses(wrong, graded[0])
     page = (tmp_path / "out" / "feedback" / wrong.student / "distil_it.html").read_text()
     assert f"stopped after {HANG_SECONDS} seconds" in page
@@ -244,14 +251,14 @@ def test_again_gives_the_same_marks_and_keeps_those_given_by_hand(
     few = tmp_path / "few"
     for student in ("reference", "ben"):
         hand_in(few, student, "distil_it", notebooks.read(where / student / "distil_it.ipynb"))
-    with grading._api(out / "course").gradebook as gradebook:
+    with api_of(out / "course").gradebook as gradebook:
         text = gradebook.find_grade("task7_text", "distil_it", "distil_it", "reference")
         text.manual_score, text.needs_manual_grade = 3, False
         gradebook.db.commit()
     capsys.readouterr()
-    grading.grade(few, out)
+    grade(few, out)
     assert capsys.readouterr().out.count("(unchanged)") == 2, "nothing changed, nothing is run"
-    again = by_name(grading.grade(few, out, again=True)[0])
+    again = by_name(grade(few, out, again=True)[0])
     for key, mark in again.items():
         assert automatic(mark) == automatic(marks[key])
     assert again["reference", "distil_it"].cells["task7_text"] == (3, 4)
@@ -273,7 +280,7 @@ def test_both_layouts_are_taken_and_everything_else_is_named(tmp_path: Path) -> 
     ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
-    found, problems = grading.find_submissions(tmp_path)
+    found, problems = find_submissions(tmp_path)
     assert [(one.student, one.assignment) for one in found] == [
         ("ada", "distil_it"),
         ("ben", "find_the_bug"),
@@ -291,14 +298,14 @@ def test_both_layouts_are_taken_and_everything_else_is_named(tmp_path: Path) -> 
 
 
 def test_nothing_to_grade(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert grading.main(["grade", str(tmp_path / "nowhere")]) == 1
+    assert main(["grade", str(tmp_path / "nowhere")]) == 1
     assert "There is no folder" in capsys.readouterr().err
-    assert grading.main(["grade", str(tmp_path)]) == 1
+    assert main(["grade", str(tmp_path)]) == 1
     assert "Expected is student/NAME.ipynb or student/NAME/NAME.ipynb" in capsys.readouterr().err
     with pytest.raises(GradingError, match="Nothing to grade"):
-        grading.find_submissions(tmp_path)
+        find_submissions(tmp_path)
     with pytest.raises(SystemExit):
-        grading.main(["grade", str(tmp_path), "--timeout", "0"])
+        main(["grade", str(tmp_path), "--timeout", "0"])
     assert "not a number of seconds" in capsys.readouterr().err
 
 
@@ -343,13 +350,13 @@ MIXED = {
 @pytest.mark.parametrize("hint", SOFT_LOSSES)
 def test_hints_for_the_soft_target_loss(hint: str) -> None:
     with pytest.raises(NotYet, match=hint):
-        grading_checks.soft_target_loss(SOFT_LOSSES[hint])
+        distil.soft_target_loss(SOFT_LOSSES[hint])
 
 
 @pytest.mark.parametrize("hint", SOFTENS)
 def test_hints_for_the_softmax(hint: str) -> None:
     with pytest.raises(NotYet, match=hint):
-        grading_checks.soften(SOFTENS[hint])
+        distil.soften(SOFTENS[hint])
 
 
 @pytest.mark.parametrize("hint", MIXED)
@@ -359,7 +366,7 @@ def test_hints_for_the_mixed_loss(hint: str) -> None:
         return MIXED[hint](t**2 * soft(z, v, t), hard, warm, w, t).item()
 
     with pytest.raises(NotYet, match=hint):
-        grading_checks.mixed_loss(wrong)
+        distil.mixed_loss(wrong)
 
 
 def test_a_mistake_in_an_earlier_task_does_not_hide_the_one_in_this(
@@ -374,9 +381,9 @@ def test_a_mistake_in_an_earlier_task_does_not_hide_the_one_in_this(
     def wrong(z: torch.Tensor, v: torch.Tensor, y: torch.Tensor, t: float, w: float) -> object:
         return w * main.soft_target_loss(z, v, t) + F.cross_entropy(z, y)
 
-    grading_checks.mixed_loss(right)
+    distil.mixed_loss(right)
     with pytest.raises(NotYet, match="label term is not weighted"):
-        grading_checks.mixed_loss(wrong)
+        distil.mixed_loss(wrong)
 
 
 def test_a_function_that_ends_the_program_or_never_ends_is_told_so(
@@ -393,24 +400,24 @@ def test_a_function_that_ends_the_program_or_never_ends_is_told_so(
             pass
 
     with pytest.raises(NotYet, match="ends the whole program"):
-        grading_checks.call(ends)
+        calling.call(ends)
     with pytest.raises(NotYet, match="not written yet"):
-        grading_checks.call(unwritten)
+        calling.call(unwritten)
     for _ in range(2):  # the second time without waiting
         with pytest.raises(NotYet, match="had not come back"):
-            grading_checks.call(endless, seconds=0.2)
+            calling.call(endless, seconds=0.2)
 
 
 STUBBORN = """
-from kdutils import grading_checks
-grading_checks.GRACE_SECONDS = 0.2
+from checks import calling
+calling.GRACE_SECONDS = 0.2
 def stubborn():
     while True:
         try:
             pass
         except BaseException:
             pass
-grading_checks.call(stubborn, seconds=0.2)
+calling.call(stubborn, seconds=0.2)
 """
 
 
@@ -419,6 +426,7 @@ def test_what_cannot_be_interrupted_ends_its_kernel_when_it_is_graded() -> None:
     done = subprocess.run(
         [sys.executable, "-c", STUBBORN],
         env={**os.environ, "NBGRADER_EXECUTION": "autograde"},
+        cwd=folder(),
         timeout=120,
     )
     assert done.returncode == 1
@@ -428,13 +436,13 @@ def test_the_book_is_closed_only_while_a_student_is_tested() -> None:
     z = torch.randn(3, 4)
     keep = losses.softened
     with pytest.raises(AssertionError, match="Write it yourself"):
-        grading_checks.call(lambda: keep(z, 2.0))
+        calling.call(lambda: keep(z, 2.0))
     assert losses.softened(z, 2.0).shape == z.shape
-    assert torch.equal(grading_checks.LENT_SOFTEN(z, 2.0), losses.softened(z, 2.0))
+    assert torch.equal(calling.LENT_SOFTEN(z, 2.0), losses.softened(z, 2.0))
 
 
 def test_a_test_alone_does_not_see_the_notebook() -> None:
-    scope = {"alone": grading_checks.alone, "sum": None}
+    scope = {"alone": calling.alone, "sum": None}
     exec("@alone\ndef test(x):\n    return sum(x)\n", scope)
     assert scope["test"]([1, 2]) == 3
 
@@ -443,7 +451,7 @@ def test_a_test_alone_does_not_see_the_notebook() -> None:
 
 
 def test_a_classroom_is_repeatable_and_its_labels_are_careless() -> None:
-    one, same, other = (grading_classroom.classroom(seed, 200, 20) for seed in (5, 5, 6))
+    one, same, other = (classroom.classroom(seed, 200, 20) for seed in (5, 5, 6))
     assert torch.equal(one.images, same.images) and torch.equal(one.labels, same.labels)
     assert not torch.equal(one.images, other.images)
     wrong = (one.labels != one.teacher_logits.argmax(-1)).double().mean().item()
@@ -452,12 +460,12 @@ def test_a_classroom_is_repeatable_and_its_labels_are_careless() -> None:
 
 
 def test_the_budget_counts_only_training() -> None:
-    model, images = grading_classroom.network(), torch.zeros(10, 3, 32, 32)
-    with grading_classroom.budget(model, 25):
+    model, images = classroom.network(), torch.zeros(10, 3, 32, 32)
+    with classroom.budget(model, 25):
         model.eval()(images.repeat(5, 1, 1, 1))
         model.train()(images)
         model(images)
-        with pytest.raises(grading_classroom.BudgetSpent, match="may see 25 images"):
+        with pytest.raises(classroom.BudgetSpent, match="may see 25 images"):
             model(images)
     model(images)
 

@@ -52,8 +52,8 @@
 import torch
 import torch.nn.functional as F
 
-from kdutils import grading_checks as check
-from kdutils.grading_classroom import EPOCHS, classroom, show
+from checks import distil as check
+from checks.classroom import EPOCHS, classroom, show
 
 torch.manual_seed(0)
 print("Ready.")
@@ -85,13 +85,13 @@ def soften(logits, temperature):
 
 
 # %% nbgrader={"grade": true, "grade_id": "task1_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_checks as check
+from checks import distil as check
 
 check.soften(soften)
 
 # %% nbgrader={"grade": true, "grade_id": "task1_values", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: other shapes, classes and temperatures.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -117,7 +117,7 @@ hidden(soften, check.call)
 
 # %% nbgrader={"grade": true, "grade_id": "task1_cold", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: large logits at a small temperature, half precision.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -170,13 +170,13 @@ def soft_target_loss(student_logits, teacher_logits, temperature):
 
 
 # %% nbgrader={"grade": true, "grade_id": "task2_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_checks as check
+from checks import distil as check
 
 check.soft_target_loss(soft_target_loss)
 
 # %% nbgrader={"grade": true, "grade_id": "task2_temperature", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: how the loss changes with the temperature.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -212,7 +212,7 @@ hidden(soft_target_loss, check.call)
 
 # %% nbgrader={"grade": true, "grade_id": "task2_reduction", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: other numbers of images and classes.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -243,7 +243,7 @@ hidden(soft_target_loss, check.call)
 
 # %% nbgrader={"grade": true, "grade_id": "task2_direction", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: who is the reference, teacher or student.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -278,7 +278,7 @@ hidden(soft_target_loss, check.call)
 
 # %% nbgrader={"grade": true, "grade_id": "task2_gradient", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: into whom the gradient flows.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -320,13 +320,13 @@ def mixed_loss(student_logits, teacher_logits, labels, temperature, soft_weight)
 
 
 # %% nbgrader={"grade": true, "grade_id": "task3_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_checks as check
+from checks import distil as check
 
 check.mixed_loss(mixed_loss)
 
 # %% nbgrader={"grade": true, "grade_id": "task3_labels", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: what the label contributes.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -356,7 +356,7 @@ check.forgiving(
 
 # %% nbgrader={"grade": true, "grade_id": "task3_mix", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: other weights, temperatures and shapes.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -422,13 +422,13 @@ def distil_step(student, teacher, images, labels, optimizer, loss):
 
 
 # %% nbgrader={"grade": true, "grade_id": "task4_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_checks as check
+from checks import distil as check
 
 check.distil_step(distil_step)
 
 # %% nbgrader={"grade": true, "grade_id": "task4_update", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: the student after several steps.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -469,7 +469,7 @@ hidden(distil_step, check.call)
 
 # %% nbgrader={"grade": true, "grade_id": "task4_mode", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: the teacher's mode and its buffers.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -503,7 +503,7 @@ hidden(distil_step, check.call)
 
 # %% nbgrader={"grade": true, "grade_id": "task4_gradient", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: gradients in the teacher.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -562,13 +562,13 @@ def calibration_error(probabilities, labels, bins=15):
 
 
 # %% nbgrader={"grade": true, "grade_id": "task5_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_checks as check
+from checks import distil as check
 
 check.calibration_error(calibration_error)
 
 # %% nbgrader={"grade": true, "grade_id": "task5_values", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: other images, classes and numbers of bins.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -601,7 +601,7 @@ hidden(calibration_error, check.call)
 
 # %% nbgrader={"grade": true, "grade_id": "task5_edges", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: empty bins, full certainty, a single image.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -685,18 +685,18 @@ def train_student(student, images, labels, teacher_logits):
 
 
 # %% nbgrader={"grade": true, "grade_id": "task6_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_checks as check
+from checks import distil as check
 
 check.train_student(train_student)
 
 # %% nbgrader={"grade": true, "grade_id": "task6_beats", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded: another classroom, another first network.
-from kdutils import grading_checks as check
+from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-from kdutils import grading_classroom
+from checks.classroom import classroom as hidden_classroom
 
-hidden_room = grading_classroom.classroom(seed=41)
+hidden_room = hidden_classroom(seed=41)
 hidden_lent = dict(
     soften=check.LENT_SOFTEN,
     soft_target_loss=check.LENT_SOFT_TARGET_LOSS,

@@ -52,7 +52,7 @@
 import torch
 import torch.nn.functional as F
 
-from kdutils import grading_bug_checks as check
+from checks import bugs as check
 
 torch.manual_seed(0)
 print("Ready.")
@@ -103,13 +103,13 @@ def mended_1(student, images, labels, epochs):
 
 
 # %% nbgrader={"grade": true, "grade_id": "mended_1_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_bug_checks as check
+from checks import bugs as check
 
 check.training(mended_1)
 
 # %% nbgrader={"grade": true, "grade_id": "mended_1_test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded.
-from kdutils import grading_checks as check
+from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -194,13 +194,13 @@ def mended_2(student, images, teacher_logits, epochs):
 
 
 # %% nbgrader={"grade": true, "grade_id": "mended_2_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_bug_checks as check
+from checks import bugs as check
 
 check.order(mended_2)
 
 # %% nbgrader={"grade": true, "grade_id": "mended_2_test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded.
-from kdutils import grading_checks as check
+from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -267,13 +267,13 @@ def mended_3(model, images, labels, batch_size):
 
 
 # %% nbgrader={"grade": true, "grade_id": "mended_3_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_bug_checks as check
+from checks import bugs as check
 
 check.evaluation(mended_3)
 
 # %% nbgrader={"grade": true, "grade_id": "mended_3_test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded.
-from kdutils import grading_checks as check
+from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -355,13 +355,13 @@ def mended_4(student, images, teacher_logits, temperature, steps):
 
 
 # %% nbgrader={"grade": true, "grade_id": "mended_4_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_bug_checks as check
+from checks import bugs as check
 
 check.logarithm(mended_4)
 
 # %% nbgrader={"grade": true, "grade_id": "mended_4_test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded.
-from kdutils import grading_checks as check
+from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -439,13 +439,13 @@ def mended_5(student, images, teacher_logits, temperature, steps):
 
 
 # %% nbgrader={"grade": true, "grade_id": "mended_5_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_bug_checks as check
+from checks import bugs as check
 
 check.temperature(mended_5)
 
 # %% nbgrader={"grade": true, "grade_id": "mended_5_test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded.
-from kdutils import grading_checks as check
+from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone
@@ -513,13 +513,13 @@ def mended_6(train, score, temperatures):
 
 
 # %% nbgrader={"grade": true, "grade_id": "mended_6_check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-from kdutils import grading_bug_checks as check
+from checks import bugs as check
 
 check.choice(mended_6)
 
 # %% nbgrader={"grade": true, "grade_id": "mended_6_test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 # Hidden tests stand here when it is graded.
-from kdutils import grading_checks as check
+from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
 @check.alone

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .data import MEAN, STD
-from .sources import shapes
-from .views import denormalise, normalise
+from kdutils.data import MEAN, STD
+from kdutils.sources import shapes
+from kdutils.views import denormalise, normalise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,7 +84,7 @@ def _images(pixels: np.ndarray) -> Tensor:
 
 def show(room: Classroom, images: int = 8) -> None:
     """Display the first training images, each with its label and what the teacher names first."""
-    from .course.plots import style  # brings seaborn, which only this needs
+    from kdutils.course.plots import style  # brings seaborn, which only this needs
 
     style.show(
         picture(room, images),

@@ -27,7 +27,7 @@ from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.preprocessors import ClearHiddenTests, Execute, NbGraderPreprocessor
 from traitlets import Integer
 
-from .tools.notebooks import _manager_class
+from kdutils.tools.notebooks import _manager_class
 
 SCHEMA = MetadataValidator.schema_version
 MOST_TEXT = 200_000  # characters of printed text kept of one cell
@@ -44,9 +44,8 @@ del _no_exit
 _FRESH_CHECKS = """
 def _fresh():
     import sys
-    for name in [name for name in sys.modules if name.startswith("kdutils.grading")]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "checks"]:
         del sys.modules[name]
-        vars(sys.modules["kdutils"]).pop(name.partition(".")[2], None)
 _fresh()
 del _fresh
 """

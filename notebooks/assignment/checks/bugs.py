@@ -1,6 +1,6 @@
 """The visible checks of the assignment "Find the bug": each tells a symptom, never the cause.
 
-As in `grading_checks`, no hidden test is in here.
+As in `distil.py`, no hidden test is in here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .grading_checks import NotYet, as_number, call, same
+from .calling import NotYet, as_number, call, same
 
 
 def training(function: Callable[..., Any]) -> None:
