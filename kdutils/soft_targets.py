@@ -44,6 +44,14 @@ class Images(Protocol):
     def fingerprint(self) -> str: ...
 
 
+class TeacherLogits(Protocol):
+    """What training needs of soft targets: the logits for one epoch, and a name for what they are."""
+
+    fingerprint: str
+
+    def epoch(self, views: list[int] | None) -> Tensor: ...
+
+
 class MisalignedTargets(RuntimeError):
     """The cached logits are not what the teacher says about these images."""
 
@@ -204,9 +212,43 @@ class SoftTargets:
         return torch.from_numpy(values) if whole else None
 
 
+class ShuffledTargets:
+    """A teacher's answers handed to the wrong images: as soft as before, but about something else.
+
+    Args:
+        targets: the honest soft targets.
+        labels: int64 (N,), of the same images.
+        within_class: True: every image gets the answer for another image of its own class, so
+            what is known about classes stays and what is known about this image goes. False: the
+            answer for any other image.
+        seed: chooses the exchange; no image keeps its own answer (in a class of two or more).
+    """
+
+    def __init__(
+        self, targets: TeacherLogits, labels: Tensor, within_class: bool, seed: int = 0
+    ) -> None:
+        self.targets = targets
+        self.donor = torch.arange(len(labels))  # whose answer each image is given
+        generator = torch.Generator().manual_seed(seed)
+        groups = labels.cpu() if within_class else torch.zeros(len(labels), dtype=torch.int64)
+        for group in groups.unique():
+            rows = (groups == group).nonzero().squeeze(1)
+            rows = rows[torch.randperm(len(rows), generator=generator)]
+            self.donor[rows] = rows.roll(1)  # one big ring: no fixed point
+        kind = "class" if within_class else "any"
+        self.fingerprint = f"{targets.fingerprint}-shuffled-{kind}-{seed}"
+
+    def epoch(self, views: list[int] | None) -> Tensor:
+        """float16 (N, C), as `SoftTargets.epoch`, exchanged."""
+        return self.targets.epoch(views)[self.donor]
+
+
 def _on(device: torch.device, model: nn.Module) -> nn.Module:
     here = device_of(model)
     return model if here.type == device.type else copy.deepcopy(model).to(device)
 
 
-__all__ = ["BLOCK", "Images", "MisalignedTargets", "SoftTargets", "fingerprint"]
+__all__ = [
+    "BLOCK", "Images", "MisalignedTargets", "ShuffledTargets", "SoftTargets", "TeacherLogits",
+    "fingerprint",
+]  # fmt: skip

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +36,7 @@ from .runtime.files import atomic_path
 from .runtime.modes import device_of, eval_mode, layout_of
 from .runtime.precision import autocast, working_dtype
 from .runtime.settings import settings
-from .soft_targets import fingerprint
+from .soft_targets import TeacherLogits, fingerprint
 from .views import epoch_images, epoch_views, normalise
 
 if TYPE_CHECKING:
@@ -50,14 +50,6 @@ Row = dict[str, float]
 VIEW_SEED = 0
 PREPARE_IMAGES = 2000  # 1.8 million patches: plenty for a 27 x 27 covariance
 AVERAGE_EVERY = 5  # steps between two updates of the averaged weights
-
-
-class TeacherLogits(Protocol):
-    """What `fit` needs of soft targets: the logits for one epoch, and a name for what they are."""
-
-    fingerprint: str
-
-    def epoch(self, views: list[int] | None) -> Tensor: ...
 
 
 class TrainingDiverged(RuntimeError):

@@ -1,10 +1,10 @@
 """The experiments that several notebooks share, so that each notebook runs alone and none is
-done twice: whoever comes first trains, everybody after loads.
+done twice: the first to need a network trains it, the others load it.
 
-    data = series.load_data()
-    teacher = series.teacher(data)
-    baseline = series.baseline(data, seed=0)
-    distilled = series.distilled(data, series.soft_targets(teacher, data), seed=0)
+    data = experiments.load_data()
+    teacher = experiments.teacher(data)
+    baseline = experiments.baseline(data, seed=0)
+    distilled = experiments.distilled(data, experiments.soft_targets(teacher, data), seed=0)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .. import models, pretrained, timing
 from ..losses import Distillation, LabelLoss, Loss
 from ..pretrained import Trained
 from ..runtime.settings import settings
-from ..soft_targets import SoftTargets
+from ..soft_targets import ShuffledTargets, SoftTargets
 from ..train import Recipe, TeacherLogits
 from ..views import epoch_views
 from .budgets import budget
@@ -55,15 +55,15 @@ RECIPES: dict[tuple[str, bool], Recipe] = {
     ("pocket", True): Recipe(batch_size=64, learning_rate=0.08, warmup=0.1, muon=0.02),
 }
 # The same for the `full` profile on photographs: long trainings, behind the README's numbers.
-PATIENT: dict[str, Recipe] = {
+LONG_RECIPES: dict[str, Recipe] = {
     "teacher": Recipe(
         epochs=28, batch_size=512, learning_rate=0.1, warmup=0.1, muon=0.08, cutout=12
     ),
     "student": Recipe(epochs=80, batch_size=128, learning_rate=0.08, warmup=0.1, muon=0.015),
     "pocket": replace(RECIPES["pocket", False], epochs=90),
 }
-REHEARSAL = Recipe(epochs=2, batch_size=128, learning_rate=0.2)  # to see the loop at work
-REHEARSAL_IMAGES = 6_000
+DEMO = Recipe(epochs=2, batch_size=128, learning_rate=0.2)  # to see the loop at work
+DEMO_IMAGES = 6_000
 
 
 def load_data() -> ImageData:
@@ -76,8 +76,8 @@ def load_data() -> ImageData:
 
 def recipe(network: str, data: ImageData, epochs: int) -> Recipe:
     """The house recipe of a network on `data` for a number of epochs."""
-    patient = settings().profile.name == "full" and not data.is_synthetic
-    chosen = PATIENT[network] if patient else RECIPES[network, data.is_synthetic]
+    long = settings().profile.name == "full" and not data.is_synthetic
+    chosen = LONG_RECIPES[network] if long else RECIPES[network, data.is_synthetic]
     return replace(chosen, epochs=epochs)
 
 
@@ -106,11 +106,11 @@ def teacher(data: ImageData, progress: bool = True) -> Trained:
     )
 
 
-def rehearsal(data: ImageData, progress: bool = True) -> Trained:
+def demo_teacher(data: ImageData, progress: bool = True) -> Trained:
     """A teacher that is trained for a moment on a part of the images, to see the loop at work."""
-    part = replace(data, train=data.train.subset(min(REHEARSAL_IMAGES, len(data.train))))
+    part = replace(data, train=data.train.subset(min(DEMO_IMAGES, len(data.train))))
     return pretrained.train_or_load(
-        "rehearsal", _network("teacher", data), part, REHEARSAL, progress=progress
+        "rehearsal", _network("teacher", data), part, DEMO, progress=progress
     )
 
 
@@ -222,37 +222,6 @@ def sweep(data: ImageData, teacher: Trained, seed: int = 0, progress: bool = Tru
         images=len(part.train),
         epochs=plan.sweep_epochs,
     )
-
-
-class ShuffledTargets:
-    """A teacher's answers handed to the wrong images: as soft as before, but about something else.
-
-    Args:
-        targets: the honest soft targets.
-        labels: int64 (N,), of the same images.
-        within_class: True: every image gets the answer for another image of its own class, so
-            what is known about classes stays and what is known about this image goes. False: the
-            answer for any other image.
-        seed: chooses the exchange; nobody keeps its own answer (in a class of two or more).
-    """
-
-    def __init__(
-        self, targets: TeacherLogits, labels: Tensor, within_class: bool, seed: int = 0
-    ) -> None:
-        self.targets = targets
-        self.donor = torch.arange(len(labels))  # whose answer each image is given
-        generator = torch.Generator().manual_seed(seed)
-        groups = labels.cpu() if within_class else torch.zeros(len(labels), dtype=torch.int64)
-        for group in groups.unique():
-            rows = (groups == group).nonzero().squeeze(1)
-            rows = rows[torch.randperm(len(rows), generator=generator)]
-            self.donor[rows] = rows.roll(1)  # one big ring: no fixed point
-        kind = "class" if within_class else "any"
-        self.fingerprint = f"{targets.fingerprint}-shuffled-{kind}-{seed}"
-
-    def epoch(self, views: list[int] | None) -> Tensor:
-        """float16 (N, C), as `SoftTargets.epoch`, exchanged."""
-        return self.targets.epoch(views)[self.donor]
 
 
 def matched_smoothing(logits: Tensor, labels: Tensor, soft_weight: float) -> float:

@@ -24,6 +24,7 @@ from ..losses import Distillation, LabelLoss, Loss
 from ..pretrained import Trained
 from ..pretrained import records as records_module
 from ..runtime.files import atomic_path
+from ..soft_targets import ShuffledTargets
 from ..train import Recipe, TeacherLogits, evaluate
 from ..views import epoch_views
 from . import experiments
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 SEEDS = (0, 1, 2, 3, 4)
 
 # Recipes and losses, chosen on validation.
-TEACHER, STUDENT, POCKET = (experiments.PATIENT[name] for name in ("teacher", "student", "pocket"))
+TEACHER, STUDENT, POCKET = (experiments.LONG_RECIPES[name] for name in ("teacher", "student", "pocket"))
 DISTILLATION = Distillation(temperature=4.0, soft_weight=0.9)
 
 Record = dict[str, Any]
@@ -107,7 +108,7 @@ def _lesson(arm: Arm, data: ImageData) -> tuple[Loss, TeacherLogits | None]:
         strength = experiments.matched_smoothing(seen, labels, DISTILLATION.soft_weight)
         return LabelLoss(round(strength, 3)), None
     if arm.name in ("exchanged", "shuffled"):
-        return DISTILLATION, experiments.ShuffledTargets(targets, labels, arm.name == "exchanged")
+        return DISTILLATION, ShuffledTargets(targets, labels, arm.name == "exchanged")
     return DISTILLATION, targets
 
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..course.experiments import ShuffledTargets
 from ..losses import Loss
 from ..metrics import paired_interval
 from ..runtime.modes import eval_mode, restored_modes
-from ..soft_targets import SoftTargets
+from ..soft_targets import ShuffledTargets, SoftTargets
 from ..train import Recipe, TeacherLogits, evaluate, fit
 from .report import FAIL, OF_LOOP, PASS, SKIP, Verdict, judged, skipped
 

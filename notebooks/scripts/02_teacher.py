@@ -189,7 +189,7 @@ show(triangle, "The learning rate rises in one straight line and falls to zero i
 # much better than a guesser (10 %) will the network be afterwards?
 
 # %%
-rehearsal = experiments.rehearsal(data)
+rehearsal = experiments.demo_teacher(data)
 for row in rehearsal.history.rows:
     print(f"epoch {row['epoch']:.0f}: validation accuracy {100 * row['val_accuracy']:.1f} %")
 
@@ -247,7 +247,7 @@ teacher.history.frame().round(3)[::-step][::-1]
 # %%
 # Self-check
 assert len(teacher.history.rows) == recipe.epochs, "One row for each epoch."
-assert len(rehearsal.history.rows) == experiments.REHEARSAL.epochs, "A rehearsal has its epochs, too."
+assert len(rehearsal.history.rows) == experiments.DEMO.epochs, "A rehearsal has its epochs, too."
 logits, truth = train.predict(teacher.model, data.val), data.val.labels
 score = metrics.summarise(logits, truth)
 last = teacher.history.last["val_accuracy"]

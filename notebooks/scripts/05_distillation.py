@@ -43,7 +43,7 @@ from kdutils import losses, metrics, models, pretrained, train, views
 from kdutils.course import experiments, plots
 from kdutils.course.plots import show
 from kdutils.course.widgets import distil_it_yourself, loss_mixer
-from kdutils.soft_targets import SoftTargets
+from kdutils.soft_targets import ShuffledTargets, SoftTargets
 
 kdutils.settings()
 
@@ -292,7 +292,7 @@ print(f"\nfor scale: standard deviation of full baselines over seeds {spread:.2f
 # Self-check
 small = experiments.sweep_data(data).train
 for within_class in (True, False):
-    donor = experiments.ShuffledTargets(targets, small.labels, within_class).donor
+    donor = ShuffledTargets(targets, small.labels, within_class).donor
     assert (donor != torch.arange(len(donor))).all(), "nobody may keep its own answer"
     same = (small.labels[donor] == small.labels).float().mean().item()
     assert not within_class or same == 1, "within a class, the donor has the same label"

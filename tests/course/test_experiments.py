@@ -14,6 +14,7 @@ from kdutils import models, pretrained, timing
 from kdutils.course import experiments
 from kdutils.losses import Distillation
 from kdutils.pretrained import Trained
+from kdutils.soft_targets import ShuffledTargets
 from kdutils.train import History
 
 
@@ -32,7 +33,7 @@ class Numbered:
 @pytest.mark.parametrize("within_class", [True, False])
 def test_shuffled_targets_give_everyone_another_answer(within_class: bool) -> None:
     labels = torch.arange(600) % 10
-    shuffled = experiments.ShuffledTargets(Numbered(600), labels, within_class, seed=3)
+    shuffled = ShuffledTargets(Numbered(600), labels, within_class, seed=3)
     donor = shuffled.epoch(None)[:, 0].long()
     assert torch.equal(donor, shuffled.donor)
     assert torch.equal(donor.sort().values, torch.arange(600)), "each answer goes to one image"
@@ -44,7 +45,7 @@ def test_shuffled_targets_give_everyone_another_answer(within_class: bool) -> No
 def test_shuffled_targets_are_known_by_their_kind_and_seed() -> None:
     labels, honest = torch.arange(20) % 10, Numbered(20)
     kinds = [(True, 0), (False, 0), (True, 1)]
-    prints = {experiments.ShuffledTargets(honest, labels, *kind).fingerprint for kind in kinds}
+    prints = {ShuffledTargets(honest, labels, *kind).fingerprint for kind in kinds}
     assert len(prints | {honest.fingerprint}) == 4, "a checkpoint must not mistake one for another"
 
 
@@ -118,13 +119,13 @@ def test_the_published_table_is_the_one_of_the_design() -> None:
     assert teacher["parameters"] == 4_664_970
 
 
-def test_the_full_profile_runs_the_patient_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_full_profile_runs_the_long_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the notebooks' long runs and `python -m kdutils numbers` would not be the same."""
     from kdutils.course.budgets import BUDGETS
 
     plan = BUDGETS["full", False]
-    assert plan.teacher_epochs == experiments.PATIENT["teacher"].epochs
-    assert plan.student_epochs == experiments.PATIENT["student"].epochs
+    assert plan.teacher_epochs == experiments.LONG_RECIPES["teacher"].epochs
+    assert plan.student_epochs == experiments.LONG_RECIPES["student"].epochs
     monkeypatch.setenv("KDUTILS_PROFILE", "full")
     photographs = tiny_data()
-    assert experiments.recipe("student", photographs, plan.student_epochs) == experiments.PATIENT["student"]
+    assert experiments.recipe("student", photographs, plan.student_epochs) == experiments.LONG_RECIPES["student"]
