@@ -100,7 +100,7 @@ print("Right: every row sums to one, and no prediction has changed.")
 # second choice. The yellow band marks the label.
 
 # %%
-telling = plots.telling_images(logits, labels, count=8)
+telling = plots.dark_knowledge_examples(logits, labels, count=8)
 telling = telling or [*range(8)]  # a teacher of the smoke profile may be sure of nothing yet
 first = telling[0]
 figure = plots.softmax_temperature_bars(

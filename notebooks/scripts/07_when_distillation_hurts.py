@@ -40,7 +40,7 @@ import torch.nn.functional as F
 import kdutils
 from kdutils import losses, metrics, pretrained
 from kdutils.course import experiments, pitfalls, plots
-from kdutils.course.plots import pitfall_figures, show
+from kdutils.course.plots import show
 
 profile = kdutils.settings().profile.name
 kdutils.settings()
@@ -101,7 +101,7 @@ print(f"{noise.runs} runs with labels only: {torch.tensor(accuracy).mean():.2f} 
       f"standard deviation {noise.deviation:.2f} points")  # fmt: skip
 print(f"Two runs of this recipe differ by {abs(gap):.2f} points or more {100 * chance:.0f} % of "
       "the time.")  # fmt: skip
-show(pitfall_figures.noise_figure(accuracy, noise, abs(gap), data_name=where),
+show(plots.seed_noise(accuracy, noise, abs(gap), data_name=where),
      "Left: the test accuracies of runs that differ in the seed alone. Right: how the differences "
      "of two such runs spread; the red tails lie beyond the published gap.")  # fmt: skip
 
@@ -236,7 +236,7 @@ print(f"What the teacher of the crime changes: {difference}")
 # %%
 found = pitfalls.effects(record)
 correct_gain = pitfalls.compare(record, "distilled", "labels")
-show(pitfall_figures.suspects_figure(found, correct_gain, data_name=where),
+show(plots.pitfall_effects(found, correct_gain, data_name=where),
      "One row for each suspect. Left: test accuracy against labels only, with the gain of the "
      "correct recipe as a band. Right: against the arm that does it right. Bars are 95 % intervals "
      "over five paired seeds. Triangles pointing down: worse than labels only; diamonds: costs "

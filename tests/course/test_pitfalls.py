@@ -16,7 +16,7 @@ from torch import nn
 
 from kdutils import diagnose, models
 from kdutils.__main__ import main
-from kdutils.course import pitfalls
+from kdutils.course import pitfalls, plots
 from kdutils.course.pitfalls import (
     ARMS,
     ByBatchNumber,
@@ -28,7 +28,6 @@ from kdutils.course.pitfalls import (
     arm,
     effects,
 )
-from kdutils.course.plots import pitfall_figures
 from kdutils.losses import Distillation
 from kdutils.pretrained import ArtifactError
 from kdutils.soft_targets import SoftTargets
@@ -277,12 +276,12 @@ def test_saved_and_read_again(tmp_path: Path) -> None:
 def test_figures_take_effects() -> None:
     found = effects(RECORD)
     correct = pitfalls.compare(RECORD, "distilled", "labels")
-    figure = pitfall_figures.suspects_figure(found, correct, data_name="made up")
+    figure = plots.pitfall_effects(found, correct, data_name="made up")
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert sorted(labels) == sorted(each.title for each in found)
     assert labels[0] == "mean reduction and no T²", "the worst on top"
     accuracy = [60.0, 61.0, 62.0]
-    noise = pitfall_figures.noise_figure(accuracy, pitfalls.seed_noise(accuracy), 1.84)
+    noise = plots.seed_noise(accuracy, pitfalls.seed_noise(accuracy), 1.84)
     assert len(noise.axes) == 2
 
 

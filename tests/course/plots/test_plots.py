@@ -99,8 +99,8 @@ def test_figure_is_titled_names_its_data_and_is_small(name: str) -> None:
     assert any(NAME in text.get_text() for text in figure.texts)
     picture = plots.png(figure)
     width, height = struct.unpack(">II", picture[16:24])
-    assert 300 <= width <= 900 and 150 <= height <= 900
-    assert len(picture) < 1_500_000
+    assert 450 <= width <= 1350 and 225 <= height <= 1350, "150 dots an inch, at most 9 inches"
+    assert len(picture) < 2_500_000, "noise, which no PNG packs, at 150 dots an inch"
     assert not pyplot.get_fignums(), "a figure leaked into pyplot"
     assert dict(matplotlib.rcParams) == before, "the style leaked out"
 
@@ -133,8 +133,8 @@ def test_role_keeps_its_colour() -> None:
     assert plots.role_colour("distilled") != plots.role_colour("labels only")
 
 
-def test_telling_images_are_right_sure_and_varied() -> None:
-    chosen = plots.telling_images(LOGITS * 2, LABELS, count=6)
+def test_dark_knowledge_examples_are_right_sure_and_varied() -> None:
+    chosen = plots.dark_knowledge_examples(LOGITS * 2, LABELS, count=6)
     assert len(chosen) == len(set(chosen)) == 6
     assert len({int(LABELS[i]) for i in chosen}) == 6
     for i in chosen:

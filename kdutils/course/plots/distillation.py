@@ -1,0 +1,85 @@
+"""The figures of notebook 05: temperature and weight, and differences seed by seed (06, 07 too)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from . import style
+
+
+@style.styled
+def sweep_heatmap(
+    values: Any,
+    temperatures: Sequence[float],
+    weights: Sequence[float],
+    *,
+    baseline: float | None = None,
+    metric: str = "validation accuracy",
+    data_name: str = "",
+) -> Figure:
+    """Accuracy for each temperature (row) and soft weight (column), (R, K) fractions.
+
+    With a baseline the colour is the gain over it in points: one hue for better, one for worse.
+    """
+    values, title = 100 * style.array(values).astype(float), f"Temperature and weight: {metric}"
+    if not np.isfinite(values).any():
+        return style.nothing(title, data_name)
+    gain = values - (100 * baseline if baseline is not None else 0)
+    words = [f"{v:.1f} %" for v in values.flat]
+    scale: dict[str, Any] = {"cmap": style.SEQUENTIAL}
+    bar, note = f"{metric}, %", ""
+    if baseline is not None:
+        words = [f"{word}\n{g:+.1f}" for word, g in zip(words, gain.flat, strict=True)]
+        reach = float(np.nanmax(np.abs(gain))) or 1.0
+        scale = {"cmap": style.DIVERGING, "vmin": -reach, "vmax": reach}
+        bar, note = "gain over labels only, points", f"labels only: {100 * baseline:.1f} %"
+    size = min(9, 2.6 + 0.95 * len(weights)), 1.5 + 0.55 * len(temperatures)
+    figure = style.new_figure(*size, title, data_name, note=note)
+    axes = figure.subplots()
+    rows, columns = ([f"{value:g}" for value in axis] for axis in (temperatures, weights))
+    ticks = {"yticklabels": rows, "xticklabels": columns, "cbar_kws": {"label": bar}}
+    style.heatmap(axes, gain, words, 8.5, **ticks, **scale)
+    row, column = np.unravel_index(np.nanargmax(values), values.shape)
+    axes.add_patch(Rectangle((column, row), 1, 1, fill=False, ec=style.INK, lw=2.2, clip_on=False))
+    axes.set(xlabel="soft weight (0: labels only, 1: teacher only)", ylabel="temperature T")
+    return figure
+
+
+@style.styled
+def paired_difference_plot(
+    differences: Any,
+    interval: Any,
+    *,
+    unit: str = "percentage points",
+    title: str | None = None,
+    data_name: str = "",
+) -> Figure:
+    """Differences seed by seed (dots), their mean and its interval (bar), and zero.
+
+    Args:
+        differences: one number a seed, or a dict from a name to those.
+        interval: `metrics.PairedDifference`, or a dict with the same names; same unit.
+        unit: of both; style.nothing is rescaled.
+    """
+    dots, bars = style.named(differences, "distilled"), style.named(interval, "distilled")
+    title = title or "Difference to labels only, seed by seed"
+    figure = style.new_figure(7.5, 1.35 + 0.55 * len(dots), title, data_name)
+    axes, colours = figure.subplots(), style.role_colours(dots)
+    axes.axvline(0, color=style.GREY, lw=1, ls=":")
+    for y, (name, values) in enumerate(dots.items()):
+        colour, found = colours[name], bars[name]
+        axes.plot((found.low, found.high), (y, y), color=colour, lw=6, alpha=0.3)
+        axes.plot(
+            style.array(values), np.full(len(values), y), "o", color=colour, ms=4.5, alpha=0.8
+        )
+        axes.plot(found.mean, y, marker="|", ms=17, mew=2.4, color=colour)
+        words = f"  {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]: {found.verdict}"
+        axes.text(1, y, words, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+    style.name_rows(axes, list(dots))
+    axes.set(xlabel=f"{unit}; dots: seeds, bar: 95 % interval of the mean")
+    return figure
