@@ -14,12 +14,12 @@ NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 REMOVE_VENV := rm -rf $(VENV).old; [ ! -e $(VENV) ] || mv $(VENV) $(VENV).old; rm -rf $(VENV).old
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab app picture assignment grade setup clean FORCE
+.PHONY: help run test test-hostile lab app picture assignment grade setup clean FORCE
 
 help: ## show this list
 	@echo "Knowledge distillation, hands on. Each command sets up .venv first (about 2 minutes, once):"
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{c = $$2; $$1 = $$2 = ""; printf "  make %-11s%s\n", c, $$0}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{c = $$2; $$1 = $$2 = ""; printf "  make %-11s%s\n", c, $$0}'
 
 run: $(READY) ## run the whole series without a browser, print the results table
 	@$(PY) -m kdutils run
@@ -28,6 +28,9 @@ test: $(READY) ## run the unit tests, and every notebook in the smoke profile
 	@echo "Running the tests, and every notebook on the drawn shapes in the smoke profile (some minutes) ..."
 	@KDUTILS_PROFILE=smoke KDUTILS_DATA=shapes $(PY) -m pytest --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=$(CELL_TIMEOUT) $(TEST_ARGS) tests $(wildcard notebooks/[0-9][0-9]_*.ipynb)
+
+test-hostile: $(READY) ## kills, full disks, damaged files: about 20 minutes, needs root for a small tmpfs
+	@KDUTILS_PROFILE=smoke KDUTILS_DATA=shapes OMP_NUM_THREADS=1 $(PY) -m pytest -m hostile $(TEST_ARGS) tests/hostile
 
 lab: $(READY) ## open JupyterLab on the first notebook
 	@$(PY) -m jupyter lab notebooks/01_data.ipynb

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v3_small, resnet18
+
 from kdutils import diagnose, pretrained, timing, train
 from kdutils.data import ImageData, Split
 from kdutils.losses import Distillation
 from kdutils.soft_targets import SoftTargets
-from torch import Tensor, nn
-from torchvision.models import mobilenet_v3_small, resnet18
 
 RECIPE = train.Recipe(epochs=1, batch_size=40, learning_rate=0.01)
 

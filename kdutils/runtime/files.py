@@ -45,13 +45,28 @@ def atomic_path(target: Path, durable: bool = True) -> Iterator[Path]:
             with open(part, "r+b") as file:  # Windows syncs only what is open for writing
                 os.fsync(file.fileno())
         os.replace(part, target)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                error.errno,
-                f"The disk is full, so {target.name} was not saved; free some space and run again "
-                "(what was saved before is untouched).",
-            ) from error
-        raise
+    except Exception as error:  # PyTorch and safetensors report a full disk in their own ways
+        if not _disk_is_full(error, part):
+            raise
+        raise DiskFull(
+            errno.ENOSPC,
+            f"The disk is full, so {target.name} was not saved; free some space and run again "
+            "(what was saved before is untouched).",
+        ) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _disk_is_full(error: Exception, part: Path) -> bool:
+    """Whether there was no room: the error says so, or the next 64 kB beside it do not fit."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if getattr(error, "errno", None) in full or "No space left" in str(error):
+        return True
+    try:
+        with open(part, "ab") as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        return problem.errno in full
+    return False

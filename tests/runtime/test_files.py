@@ -40,3 +40,14 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
 def test_other_errors_pass_through(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), atomic_path(tmp_path / "a"):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_a_full_disk_is_known_whatever_library_reports_it(tmp_path: Path) -> None:
+    """safetensors and PyTorch raise errors of their own kind, without an errno."""
+    target = tmp_path / "a.bin"
+    target.write_text("before")
+    with pytest.raises(DiskFull, match="a.bin was not saved"), atomic_path(target):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+    with pytest.raises(RuntimeError, match="a bug"), atomic_path(target):
+        raise RuntimeError("a bug")
+    assert target.read_text() == "before" and list(tmp_path.iterdir()) == [target]
