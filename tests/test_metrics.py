@@ -112,3 +112,16 @@ def test_paired_interval_needs_pairs() -> None:
 def test_mean_std_says_how_many_seeds() -> None:
     assert metrics.mean_std([80.0, 82.0]) == "81.00 ± 1.41 % (2 seeds)"
     assert metrics.mean_std([80.0]) == "80.00 % (1 seed)"
+
+
+def test_calibration_error_has_fifteen_bins() -> None:
+    """0.61 sure and right, 0.69 sure and wrong: one bin of ten, where the two gaps cancel out."""
+    logits = torch.tensor([[0.61, 0.39], [0.69, 0.31]]).log()
+    right_and_wrong = torch.tensor([0, 1])
+    wanted = ((1 - 0.61) + 0.69) / 2
+    assert metrics.summarise(logits, right_and_wrong).ece == pytest.approx(wanted, abs=1e-6)
+    found = metrics.reliability(logits, right_and_wrong)
+    assert [(b.count, round(b.low * 15), round(b.high * 15)) for b in found] == [
+        (1, 9, 10),
+        (1, 10, 11),
+    ]

@@ -134,3 +134,25 @@ def test_any_number_of_classes(classes: int) -> None:
 def test_no_classifier_of_one_class_or_of_thousands(classes: int) -> None:
     with pytest.raises(ValueError, match="2 to 1,000"):
         models.build("student", classes=classes)
+
+
+@pytest.mark.parametrize("name", ["teacher", "pocket"])
+def test_stages_start_as_a_copy_of_their_input(name: str) -> None:
+    for stage in list(models.build(name, seed=3))[1:4]:
+        weight = stage[0].weight.detach()
+        n = weight.shape[1]
+        copy = torch.zeros(n, n, 3, 3)
+        copy[range(n), range(n), 1, 1] = 1
+        assert torch.equal(weight[:n], copy), "the middle pixel of its own channel"
+        rest = weight[n:]
+        assert rest.std() > 0.01 and rest.abs().max() < 0.5, "the others are random"
+
+
+def test_first_logits_are_an_eighth() -> None:
+    """The scale of the output, 1/8, is part of what was trained: another is another teacher."""
+    model = models.build("teacher", seed=3).eval()
+    features = torch.nn.Sequential(*list(model)[:-2])
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = features(images) @ model[-2].weight.T / 8
+        torch.testing.assert_close(model(images), wanted)

@@ -139,6 +139,7 @@ def test_one_factor_sets_the_rate_of_both(monkeypatch: pytest.MonkeyPatch) -> No
     """In every step each optimizer has its own peak times the same share, to the last one."""
     seen: dict[type, list[float]] = {optim.Muon: [], torch.optim.SGD: []}
     for kind, rates in seen.items():
+
         def noting(self, closure=None, honest=kind.step, rates=rates):
             rates.append(self.param_groups[-1]["lr"])
             honest(self)
@@ -169,3 +170,21 @@ def test_muon_learns_and_resumes_bit_identically(tmp_path: Path) -> None:
     plain = models.build("pocket", 0)
     fit(plain, data, replace(PLAN, muon=0.0), progress=False)
     assert not torch.equal(straight["1.0.weight"], weights(plain)["1.0.weight"])
+
+
+def test_muon_looks_ahead_as_nesterov_does() -> None:
+    """Two steps by hand: the second turns along g + m (s - g), where s is the slow average."""
+    filters = bank()
+    muon = optim.Muon([filters], lr=0.01, momentum=0.9)
+    first, second = (
+        torch.randn(filters.shape, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)
+    )
+    filters.grad = first.clone()
+    muon.step()
+    before = filters.detach().clone()
+    filters.grad = second.clone()
+    muon.step()
+    slow = 0.9 * (0.1 * first) + 0.1 * second
+    turn = optim.orthogonal((0.1 * second + 0.9 * slow).flatten(1)).reshape(filters.shape)
+    wanted = before - 0.01 * turn
+    torch.testing.assert_close(filters.detach(), wanted * (8**0.5 / wanted.norm()))

@@ -63,3 +63,53 @@ def test_sizes_below_one_are_refused(arguments: tuple[int, int]) -> None:
 def test_machine_names_processor_threads_and_version() -> None:
     text = timing.machine()
     assert "threads" in text and torch.__version__ in text
+
+
+class Watched(nn.Module):
+    """Notes how it is called: mode and threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[bool, int, bool]] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls.append(
+            (self.training, torch.get_num_threads(), torch.is_inference_mode_enabled())
+        )
+        return images
+
+
+def test_each_call_is_in_eval_mode_on_as_many_threads_as_asked_for_after_a_warm_up() -> None:
+    before = torch.get_num_threads()
+    one, two = Watched().train(), Watched().train()
+    found = timing.compare({"one": one, "two": two}, threads=before + 2, calls=3, warmup=4)
+    for model in (one, two):
+        assert model.calls == [(False, before + 2, True)] * 7
+        assert model.training
+    assert {(each.calls, each.threads) for each in found.values()} == {(3, before + 2)}
+    timing.latency(one, calls=1)  # by default ten, on one thread
+    assert one.calls[7:] == [(False, 1, True)] * 11
+
+
+def test_warm_up_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that a job moves: the first two calls take 100 s, later ones 1 s."""
+    now, calls = [0.0], []
+
+    def job() -> None:
+        calls.append(1)
+        now[0] += 100.0 if len(calls) <= 2 else 1.0
+
+    def ready() -> None:
+        now[0] += 7.0  # what is done before is not timed either
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    assert timing.interleave({"job": job}, 3, warmup=2, ready={"job": ready}) == {"job": [1.0] * 3}
+
+
+def test_the_percentiles_are_deciles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eleven calls of 10, 20, …, 110 ms: the tenth percentile is 20 ms, the quarter 35 ms."""
+    times = [0.01 * number for number in range(1, 12)]
+    monkeypatch.setattr(timing, "interleave", lambda jobs, *_: {name: times for name in jobs})
+    found = timing.latency(nn.Identity(), batch_size=3)
+    assert (found.p10_ms, found.median_ms, found.p90_ms) == pytest.approx((20, 60, 100))
+    assert found.images_per_second == pytest.approx(50) and found.calls == 11

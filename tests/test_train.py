@@ -15,8 +15,9 @@ import torch
 from small import TinyNet, split, tiny_data
 from torch import nn
 
-from kdutils import train
+from kdutils import train, views
 from kdutils.losses import Distillation, LabelLoss
+from kdutils.runtime import precision
 from kdutils.soft_targets import SoftTargets
 from kdutils.train import CheckpointMismatch, History, Recipe, TrainingDiverged, fit
 
@@ -176,7 +177,12 @@ def test_ctrl_c_rolls_back_to_the_average() -> None:
         return LabelLoss()(student_logits, teacher_logits, labels)
 
     with pytest.raises(KeyboardInterrupt):
-        run(model, replace(QUICK, ema=0.9), loss=loss, on_epoch=lambda r: kept.update(weights(model)))
+        run(
+            model,
+            replace(QUICK, ema=0.9),
+            loss=loss,
+            on_epoch=lambda r: kept.update(weights(model)),
+        )
     assert same(kept, weights(model))
 
 
@@ -379,7 +385,9 @@ def test_small_sets_and_ragged_batches_train() -> None:
      {"muon": 1.5}],
 )  # fmt: skip
 def test_senseless_recipes_are_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"at least one epoch|share of all steps|side in pixels|turn"):
+    with pytest.raises(
+        ValueError, match=r"at least one epoch|share of all steps|side in pixels|turn"
+    ):
         Recipe(**bad)
 
 
@@ -400,3 +408,68 @@ def test_take_keeps_the_layout() -> None:
     taken = train.take(images, index)
     assert torch.equal(taken, images[index])
     assert taken.is_contiguous(memory_format=torch.channels_last)
+
+
+class Recorder(TinyNet):
+    """Keeps what it is shown in training: the first pixel rows of each image, and autocast."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.shown: list[torch.Tensor] = []
+        self.autocast: list[bool] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.shown.append(images.detach().contiguous().flatten(1)[:, :96].clone())
+            self.autocast.append(torch.is_autocast_enabled(images.device.type))
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("augment", [True, False])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_an_epoch_shows_its_views_which_are_those_of_every_seed(augment: bool, seed: int) -> None:
+    data = replace(tiny_data(), train=split(1100, 0))  # two blocks, two views
+    model = Recorder()
+    fit(model, data, Recipe(epochs=2, batch_size=100, augment=augment), seed=seed, progress=False)
+    for epoch in range(2):
+        order = views.epoch_views(1100, train.VIEW_SEED, epoch) if augment else None
+        pixels = views.epoch_images(data.train.images, order)
+        wanted = views.normalise(pixels, data.train.mean, data.train.std).flatten(1)[:, :96]
+        shown = torch.cat(model.shown[11 * epoch : 11 * epoch + 11])
+        assert {row.numpy().tobytes() for row in shown} == {
+            row.contiguous().numpy().tobytes() for row in wanted
+        }
+
+
+def test_the_history_holds_mean_loss_share_right_and_last_rate_of_an_epoch() -> None:
+    losses: list[float] = []
+    right: list[float] = []
+
+    def noting(logits: torch.Tensor, teacher: torch.Tensor | None, labels: torch.Tensor):
+        loss = LabelLoss()(logits, teacher, labels)
+        losses.append(loss.item())
+        right.append((logits.argmax(1) == labels).float().mean().item())
+        return loss
+
+    recipe = Recipe(epochs=2, batch_size=50, learning_rate=0.5, warmup=0.25)
+    data = replace(tiny_data(), train=split(220, 0))  # 20 wait for the next epoch
+    first, second = fit(TinyNet(), data, recipe, loss=noting, progress=False).rows
+    assert first["train_loss"] == pytest.approx(sum(losses[:4]) / 4, rel=1e-6)
+    assert second["train_loss"] == pytest.approx(sum(losses[4:]) / 4, rel=1e-6)
+    assert second["train_accuracy"] == pytest.approx(sum(right[4:]) / 4, rel=1e-6)
+    # Eight steps, the peak after two: step 3 is the last of epoch 1, step 7 that of epoch 2.
+    assert first["learning_rate"] == pytest.approx(0.5 * train.triangular(3, 8, 0.25))
+    assert second["learning_rate"] == pytest.approx(0.5 * train.triangular(7, 8, 0.25))
+    assert 0.5 > first["learning_rate"] > second["learning_rate"] > 0
+
+
+def test_training_computes_in_bfloat16_where_that_is_native(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = Recorder()
+    run(model, Recipe(epochs=1, batch_size=300))
+    assert set(model.autocast) == {precision.native_bfloat16("cpu")}
+    monkeypatch.setattr(precision, "native_bfloat16", lambda device=None: True)
+    model = Recorder()
+    run(model, Recipe(epochs=1, batch_size=300))
+    assert set(model.autocast) == {True}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..losses import Loss
 from ..metrics import paired_interval
-from ..runtime.modes import eval_mode, restored_modes
+from ..runtime.modes import device_of, eval_mode, layout_of, restored_modes
 from ..soft_targets import ShuffledTargets, SoftTargets
 from ..train import Recipe, TeacherLogits, evaluate, fit
 from .report import FAIL, OF_LOOP, PASS, SKIP, Verdict, judged, skipped
@@ -230,9 +230,9 @@ def _misaligned(words: str, hint: str) -> list[Verdict]:
 
 def _ask(teacher: nn.Module, images: Tensor) -> Tensor:
     """float32 (N, C): what the teacher, untouched and in eval mode, says about `images`."""
-    weight = next(teacher.parameters(), None)
+    images = images.to(device_of(teacher)).contiguous(memory_format=layout_of(teacher))
     with eval_mode(teacher), torch.inference_mode():
-        logits = teacher(images if weight is None else images.to(weight))
+        logits = teacher(images)
     if not isinstance(logits, Tensor):
         raise TypeError(
             f"The teacher returned {type(logits).__name__}, not its logits: wrap it in a module "

@@ -16,6 +16,7 @@ from kdutils.losses import Distillation
 from kdutils.pretrained import Trained
 from kdutils.soft_targets import ShuffledTargets
 from kdutils.train import History
+from kdutils.views import epoch_views
 
 
 class Numbered:
@@ -128,4 +129,26 @@ def test_the_full_profile_runs_the_long_recipes(monkeypatch: pytest.MonkeyPatch)
     assert plan.student_epochs == experiments.LONG_RECIPES["student"].epochs
     monkeypatch.setenv("KDUTILS_PROFILE", "full")
     photographs = tiny_data()
-    assert experiments.recipe("student", photographs, plan.student_epochs) == experiments.LONG_RECIPES["student"]
+    assert (
+        experiments.recipe("student", photographs, plan.student_epochs)
+        == experiments.LONG_RECIPES["student"]
+    )
+
+    assert (
+        experiments.recipe("student", photographs, plan.student_epochs)
+        == experiments.PATIENT["student"]
+    )
+
+
+@pytest.mark.parametrize("loudness", [0.2, 5.0])
+def test_smoothing_is_matched_to_this_teacher(own_folders: Path, loudness: float) -> None:
+    """A loud teacher is sure, so that little smoothing matches it; no constant does for both."""
+    data = tiny_data(600)
+    loud = Trained(models.build("student", 7).eval(), History([]), loaded=False)
+    loud.model[-1].weight.data.mul_(loudness)
+    part = experiments.sweep_data(data)
+    targets = experiments.soft_targets(loud, part)
+    seen = targets.epoch(epoch_views(len(part.train), 0, 0))
+    wanted = experiments.matched_smoothing(seen, part.train.labels, 0.5)
+    runs = experiments.controls(data, loud, Distillation(4.0, 0.5), progress=False)
+    assert list(runs)[1] == f"label smoothing {wanted:.2f}"
