@@ -134,11 +134,6 @@ def test_the_full_profile_runs_the_long_recipes(monkeypatch: pytest.MonkeyPatch)
         == experiments.LONG_RECIPES["student"]
     )
 
-    assert (
-        experiments.recipe("student", photographs, plan.student_epochs)
-        == experiments.PATIENT["student"]
-    )
-
 
 @pytest.mark.parametrize("loudness", [0.2, 5.0])
 def test_smoothing_is_matched_to_this_teacher(own_folders: Path, loudness: float) -> None:
