@@ -59,18 +59,21 @@ def soft_target_loss(student_logits: Tensor, teacher_logits: Tensor, temperature
         temperature: T > 0.
 
     Returns:
-        Scalar, >= 0, in nats times T^2; zero exactly when the two distributions agree.
+        Scalar, >= 0, in nats times T^2; zero exactly when the two distributions agree. A class that
+        the teacher rules out (a logit of -inf) counts 0.
 
     Raises:
-        ValueError: a bad temperature, or logits of different shapes.
+        ValueError: a bad temperature, or logits that are not (N, C) or differ in shape.
     """
     check_temperature(temperature)
     check_same_shape(student_logits, teacher_logits)
-    log_student = F.log_softmax(_at_least_float32(student_logits) / temperature, dim=-1)
-    log_teacher = F.log_softmax(_at_least_float32(teacher_logits).detach() / temperature, dim=-1)
-    # "batchmean" sums over classes and divides by N. The default, "mean", would also divide by C.
-    divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
-    return temperature**2 * divergence
+    # At T = 1000 the divergence is a millionth of its terms: float32 would round it away.
+    log_student = F.log_softmax(_precise(student_logits) / temperature, dim=-1)
+    log_teacher = F.log_softmax(_precise(teacher_logits).detach() / temperature, dim=-1)
+    ruled_out = log_teacher.exp() == 0  # 0 times infinity is not a number; here it is 0
+    gap = log_teacher.masked_fill(ruled_out, 0) - log_student.masked_fill(ruled_out, 0)
+    divergence = (log_teacher.exp() * gap).sum(dim=-1).mean()
+    return (temperature**2 * divergence.clamp(min=0)).to(_at_least_float32(student_logits).dtype)
 
 
 def distillation_loss(
@@ -84,10 +87,10 @@ def distillation_loss(
 
     Args:
         student_logits, teacher_logits: float (N, C).
-        labels: int64 (N,), values in 0..C-1.
+        labels: whole numbers (N,), values in 0..C-1.
         temperature: T > 0, for the soft term only; labels are compared at T = 1.
         soft_weight: in [0, 1]. We do not call it alpha: half the field means the soft term by
-            that, the other half the hard one.
+            that, the other half the hard one. A weight of 0 leaves its term out.
 
     Returns:
         Scalar.
@@ -96,10 +99,11 @@ def distillation_loss(
         ValueError: a bad temperature, weight, shape or label.
     """
     check_weight(soft_weight)
-    check_labels(student_logits, labels)
-    soft = soft_target_loss(student_logits, teacher_logits, temperature)
-    hard = F.cross_entropy(_at_least_float32(student_logits), labels)
-    return soft_weight * soft + (1 - soft_weight) * hard
+    hard = (1 - soft_weight) * LabelLoss()(student_logits, None, labels)
+    soft = soft_weight * soft_target_loss(student_logits, teacher_logits, temperature)
+    if soft_weight in (0, 1):  # 0 times infinity is not a number
+        return soft if soft_weight else hard
+    return soft + hard
 
 
 def logit_matching_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
@@ -115,12 +119,11 @@ def logit_matching_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tenso
         Scalar, averaged over the batch.
 
     Raises:
-        ValueError: logits of different shapes.
+        ValueError: logits that are not (N, C) or differ in shape.
     """
     check_same_shape(student_logits, teacher_logits)
-    student = student_logits - student_logits.mean(dim=-1, keepdim=True)
-    teacher = (teacher_logits - teacher_logits.mean(dim=-1, keepdim=True)).detach()
-    return (student - teacher).square().mean(dim=-1).mean() / 2
+    gap = _at_least_float32(student_logits) - _at_least_float32(teacher_logits).detach()
+    return (gap - gap.mean(dim=-1, keepdim=True)).square().mean() / 2
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class LabelLoss:
     def __call__(
         self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor
     ) -> Tensor:
-        check_labels(student_logits, labels)
+        labels = check_labels(student_logits, labels)
         logits = _at_least_float32(student_logits)
         return F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
 
@@ -188,8 +191,22 @@ def check_weight(soft_weight: float) -> None:
         )
 
 
+def check_logits(logits: Tensor) -> None:
+    """Raise ValueError unless these are float logits (N, C) of at least one image."""
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        what = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"Logits must be a tensor of floats (N, C), not {what}.")
+    if logits.ndim != 2 or 0 in logits.shape:
+        raise ValueError(
+            f"Logits have shape {tuple(logits.shape)}; they must be (N, C), one row an image. Put "
+            "classes last and flatten the rest: logits.movedim(1, -1).flatten(0, -2)."
+        )
+
+
 def check_same_shape(student_logits: Tensor, teacher_logits: Tensor) -> None:
     """Raise ValueError unless both are (N, C) logits of one shape."""
+    check_logits(student_logits)
+    check_logits(teacher_logits)
     if student_logits.shape != teacher_logits.shape:
         raise ValueError(
             f"Student logits have shape {tuple(student_logits.shape)}, teacher logits "
@@ -197,23 +214,35 @@ def check_same_shape(student_logits: Tensor, teacher_logits: Tensor) -> None:
         )
 
 
-def check_labels(logits: Tensor, labels: Tensor) -> None:
-    """Raise ValueError unless labels are (N,) whole numbers in 0..C-1 for logits (N, C)."""
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+def check_labels(logits: Tensor, labels: Tensor) -> Tensor:
+    """The labels as int64; ValueError unless they are (N,) whole numbers in 0..C-1 for (N, C)."""
+    check_logits(logits)
+    if labels.shape != logits.shape[:1]:
         raise ValueError(
             f"Logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; they must "
             "be (N, C) and (N,)."
         )
+    if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+        raise ValueError(
+            f"Labels are {labels.dtype}; they must be whole numbers that name classes, for example "
+            "labels.long()."
+        )
     # On a GPU the check would wait for the device at every step; CUDA asserts there by itself.
-    if labels.device.type == "cpu" and len(labels):
+    if labels.device.type == "cpu":
         low, high = labels.aminmax()
         if low < 0 or high >= logits.shape[1]:
             raise ValueError(
                 f"Labels run from {int(low)} to {int(high)}, but the logits have "
                 f"{logits.shape[1]} classes; labels must be 0 to {logits.shape[1] - 1}."
             )
+    return labels.long()
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:
     """Half precision overflows at small T; float32 and float64 stay as they are."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """float64, where the device has it."""
+    return logits.float() if logits.device.type == "mps" else logits.double()

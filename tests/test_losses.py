@@ -121,6 +121,87 @@ def test_large_temperature_is_logit_matching() -> None:
     assert errors[2] < 1e-2 * limit
 
 
+def test_very_large_temperatures_reach_the_limit_and_never_fall_below_zero() -> None:
+    student, teacher = logits(7).float(), logits(8).float()
+    limit = logit_matching_loss(student, teacher).item()
+    for temperature in (300, 1e4, 1e5):
+        value = soft_target_loss(student, teacher, temperature).item()
+        assert value == pytest.approx(limit, rel=20 / temperature)
+    nearly = teacher + 1e-3 * logits(9).float()
+    for temperature in (300, 1000, 3000):
+        value = soft_target_loss(nearly, teacher, temperature).item()
+        assert value == pytest.approx(logit_matching_loss(nearly, teacher).item(), rel=2e-2)
+    assert all(soft_target_loss(teacher, teacher, t) >= 0 for t in (1e3, 1e6, 1e9, 1e15))
+
+
+@pytest.mark.parametrize("hidden", [-torch.inf, -1e9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_class_that_the_teacher_rules_out_counts_nothing(
+    hidden: float, dtype: torch.dtype
+) -> None:
+    student, teacher = logits(1).to(dtype), logits(2).to(dtype)
+    masked, both = teacher.clone(), student.clone()
+    masked[:, 7:], both[:, 7:] = hidden, hidden
+    few = reference(student[:, :7].numpy(), teacher[:, :7].numpy(), 4.0)
+    assert soft_target_loss(both, masked, 4.0).item() == pytest.approx(few, rel=1e-5)
+    assert soft_target_loss(masked, masked, 4.0) == 0
+    student.requires_grad_()
+    soft_target_loss(student, masked, 4.0).backward()
+    expected = 4 * (softened(student.detach(), 4.0) - softened(masked, 4.0)) / 6
+    torch.testing.assert_close(student.grad, expected)
+
+
+def test_a_student_that_rules_out_what_the_teacher_expects_is_infinitely_wrong() -> None:
+    student, teacher = logits(1), logits(2)
+    student[0, 3] = -torch.inf
+    assert soft_target_loss(student, teacher, 4.0) == torch.inf
+
+
+def test_a_weight_of_zero_leaves_its_term_out() -> None:
+    student, labels = logits(1), torch.arange(6)
+    student[:, 9] = -torch.inf  # an infinite soft term, but not at the labels
+    only_labels = distillation_loss(student, logits(2), labels, soft_weight=0.0)
+    assert only_labels == F.cross_entropy(student, labels)
+    masked = student.clone()
+    masked[:, 0] = -torch.inf  # an infinite hard term
+    only_soft = distillation_loss(masked, masked, labels, soft_weight=1.0)
+    assert only_soft == 0
+
+
+@pytest.mark.parametrize("shape", [(10,), (2, 3, 4), (2, 3, 4, 4), (0, 10), (3, 0), ()])
+def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    z, labels = torch.zeros(shape), torch.zeros(shape[:1], dtype=torch.int64)
+    for call in (
+        lambda: soft_target_loss(z, z, 4.0),
+        lambda: logit_matching_loss(z, z),
+        lambda: distillation_loss(z, z, labels),
+        lambda: LabelLoss()(z, None, labels),
+    ):
+        with pytest.raises(ValueError, match=r"must be \(N, C\)"):
+            call()
+
+
+def test_logits_that_are_no_floats_are_refused() -> None:
+    for bad in (torch.zeros(6, 10, dtype=torch.int64), (logits(1), logits(2)), {"logits": 1}):
+        with pytest.raises(ValueError, match="tensor of floats"):
+            soft_target_loss(bad, logits(2), 4.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.int8, torch.uint8])
+def test_labels_of_every_whole_type_are_taken(dtype: torch.dtype) -> None:
+    student, teacher, labels = logits(1), logits(2), torch.arange(6)
+    expected = distillation_loss(student, teacher, labels)
+    assert distillation_loss(student, teacher, labels.to(dtype)) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bool])
+def test_labels_that_are_no_whole_numbers_are_refused(dtype: torch.dtype) -> None:
+    labels = torch.arange(6).to(dtype)
+    for loss in (LabelLoss(), Distillation()):
+        with pytest.raises(ValueError, match=f"{dtype}; they must be whole numbers"):
+            loss(logits(1), logits(2), labels)
+
+
 def test_no_gradient_reaches_the_teacher() -> None:
     student, teacher = logits(1).requires_grad_(), logits(2).requires_grad_()
     distillation_loss(student, teacher, torch.arange(6)).backward()
