@@ -3,19 +3,21 @@
 An image has only 50 views, so what a teacher says can be kept. Logits are filled lazily, one whole
 block of 1,024 images at a time and always in the block's own order; a value therefore never
 depends on who asked first. They are stored as float16, one small file per (block, view), under a
-folder named after the teacher's weights and the images, so that a changed teacher or data set can
-never meet a stale cache. Files appear by an atomic rename: several processes may share a folder.
+folder named after what answers what: the teacher, the preprocessing, the images and the precision.
+So a changed teacher or data set can never meet a stale cache. Files appear by an atomic rename:
+several processes may share a folder.
 
-The teacher answers in the precision that students train in (`kdutils.runtime.precision`), as a teacher at
-work in the loop would. Its values differ a little from float32's, so the folder's name says which.
+Each row is centred before it is rounded: adding a number to all logits of an image changes no
+softmax, but float16 has only 11 bits, and logits around 1,000 would lose what tells them apart.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
+import warnings
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,13 +25,14 @@ from torch import Tensor, nn
 
 from .runtime import distributed
 from .runtime.files import atomic_path
-from .runtime.modes import device_of, layout_of
+from .runtime.identity import identity_of
+from .runtime.modes import answer, as_input, eval_mode, training_device
 from .runtime.precision import autocast, working_precision
-from .runtime.settings import settings
-from .views import BLOCK, IDENTITY_VIEW, N_VIEWS, apply_view, block_slices, normalise
+from .views import IDENTITY_VIEW, N_VIEWS, apply_view, block_slices, normalise
 
 CHUNK = 256  # images per teacher call: fixed, so that rounding is always the same
 PER_CHECK = 16  # samples of `check_alignment` for which one chunk is computed again
+SPAN = 30_000.0  # logits that far below their row's first are masks; float16 ends at 65,504
 
 
 class Images(Protocol):
@@ -45,7 +48,11 @@ class Images(Protocol):
 
 
 class TeacherLogits(Protocol):
-    """What training needs of soft targets: the logits for one epoch, and a name for what they are."""
+    """What `train.fit` needs of soft targets: the logits of an epoch, and a name for what they are.
+
+    Those that know their images have their fingerprint as `split_fingerprint`; those that change
+    the answers of others have these as `targets`.
+    """
 
     fingerprint: str
 
@@ -56,35 +63,66 @@ class MisalignedTargets(RuntimeError):
     """The cached logits are not what the teacher says about these images."""
 
 
-def fingerprint(model: nn.Module) -> str:
-    """16 hex digits that change when any weight, buffer or layer of `model` changes."""
-    digest = hashlib.sha256(repr(model).encode())
-    for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def fingerprint(model: nn.Module, *preprocessing: Any) -> str:
+    """16 hex digits that change when a weight, buffer, layer, setting or the source of `model` does.
+
+    Args:
+        preprocessing: what else its answers depend on: mean and std.
+    """
+    return identity_of((model, *preprocessing), weights=True).split()[-1]
+
+
+def centred(logits: Tensor) -> Tensor:
+    """float32 (N, C) minus each row's mean; masked logits (-inf, -1e9) do not count in it."""
+    counts = logits >= logits.amax(1, keepdim=True) - SPAN
+    mean = torch.where(counts, logits, 0).sum(1, keepdim=True) / counts.sum(1, keepdim=True)
+    return logits - mean
+
+
+def check_images(targets: TeacherLogits, split: Images) -> None:
+    """Raise ValueError where `targets` are known to be about other images than `split`'s."""
+    inner: Any = targets
+    while not hasattr(inner, "split_fingerprint") and hasattr(inner, "targets"):
+        inner = inner.targets
+    if getattr(inner, "split_fingerprint", split.fingerprint) != split.fingerprint:
+        raise ValueError(
+            "These soft targets are about other images than data.train; make them for these: "
+            "SoftTargets(teacher, data.train)."
+        )
 
 
 class SoftTargets:
     """The logits of `teacher` for every view of the images of `split`.
 
     Args:
-        teacher: any classifier; it is used in eval mode under `inference_mode` and left as found.
-            Where it is not on the training device, a copy of it is put there.
+        teacher: any classifier. A copy of it is kept, in eval mode, on the device where we train:
+            whatever happens to yours later, these answers stay those of today.
         split: the training images, uint8 (N, C, H, W); order matters and is kept.
         folder: where files go, a sub-folder per (teacher, images); None keeps them in memory only.
+            One that cannot be written (full, read-only) is warned of once.
     """
 
     def __init__(self, teacher: nn.Module, split: Images, folder: Path | str | None = None) -> None:
-        self.teacher = _on(torch.device(settings().device), teacher)
-        self.images = split.images.to(settings().device)
-        self.mean, self.std = split.mean, split.std
-        self.teacher_fingerprint = fingerprint(teacher)
-        self.fingerprint = f"{self.teacher_fingerprint}-{split.fingerprint}-{working_precision()}"
-        self.folder = None if folder is None else Path(folder) / self.fingerprint
+        device = training_device(teacher)
+        self.teacher = copy.deepcopy(teacher).to(device).eval().requires_grad_(False)
+        self.split = split
+        self.images = split.images.to(device)
         self.teacher_calls = 0  # blocks computed by this object, for progress bars and tests
+        self._precision = working_precision(device)
         self._slices = block_slices(len(self.images))
         self._known: dict[tuple[int, int], Tensor] = {}
+        self.folder = None if folder is None else Path(folder) / self.fingerprint
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the teacher with its preprocessing, the images, and the precision."""
+        taught_by = fingerprint(self.teacher, self.split.mean, self.split.std)
+        return f"{taught_by}-{self.split_fingerprint}-{self._precision}"
+
+    @property
+    def split_fingerprint(self) -> str:
+        """Names the images."""
+        return self.split.fingerprint
 
     def __repr__(self) -> str:
         done = len(self._known)
@@ -151,43 +189,48 @@ class SoftTargets:
             kept, images = self._known[number, view], self.images[self._slices[number]]
             start = CHUNK * int(torch.randint(-(-len(kept) // CHUNK), (1,), generator=generator))
             part = slice(start, start + CHUNK)
-            live, kept = self._logits(apply_view(images[part], view)), kept[part].float()
-            slack = 2e-2 * kept.abs().amax(1, keepdim=True)  # another machine rounds otherwise
-            wrong = ((live - kept).abs() > slack).any(1)
+            live, kept = centred(self._logits(apply_view(images[part], view))), kept[part].float()
+            high = kept.abs().where(kept.isfinite(), 0).amax(1, keepdim=True)
+            # Another machine rounds otherwise. What is masked in both is -inf, so equal.
+            wrong = ((live - kept).abs() > 2e-2 * high).logical_and(live.half() != kept).any(1)
             if wrong.any():
                 raise MisalignedTargets(
                     f"The cached soft targets of block {number}, view {view}, image "
                     f"{start + int(wrong.nonzero()[0])} are not what the teacher says; the cache "
-                    "is shuffled or belongs to other images. Delete its folder and compute it "
-                    "again."
+                    "is shuffled or belongs to other images. Give another folder, or none, and they "
+                    "are computed again."
                 )
 
     def _logits(self, images: Tensor) -> Tensor:
-        device = device_of(self.teacher)
-        was_training = self.teacher.training
-        self.teacher.eval()
-        try:
-            with torch.inference_mode(), autocast(device):
-                parts = [
-                    self.teacher(self._pixels(images[start : start + CHUNK], device)).float().cpu()
-                    for start in range(0, len(images), CHUNK)
-                ]
-        finally:
-            self.teacher.train(was_training)
-        return torch.cat(parts)
+        """float32 (n, C) on the CPU: what the teacher says, in the precision that we train in."""
+        device = self.images.device
+        with eval_mode(self.teacher), torch.inference_mode(), autocast(device):
+            parts = [
+                answer(self.teacher, self._pixels(images[start : start + CHUNK])).cpu()
+                for start in range(0, len(images), CHUNK)
+            ]
+        return torch.cat(parts).clone()
 
-    def _pixels(self, images: Tensor, device: torch.device) -> Tensor:
-        images = images.to(device, memory_format=layout_of(self.teacher))
-        return normalise(images, self.mean, self.std)
+    def _pixels(self, images: Tensor) -> Tensor:
+        return as_input(self.teacher, normalise(images, self.split.mean, self.split.std))
 
     def _ask(self, number: int, view: int) -> Tensor:
         self.teacher_calls += 1
-        logits = self._logits(apply_view(self.images[self._slices[number]], view)).clone().half()
+        shown = apply_view(self.images[self._slices[number]], view)
+        logits = centred(self._logits(shown)).clone().half()
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            target = self._path(number, view)
-            with atomic_path(target, durable=False) as path, open(path, "wb") as file:
-                np.save(file, logits.numpy())
+            try:
+                path = self._path(number, view)
+                with atomic_path(path, durable=False) as part, open(part, "wb") as file:
+                    np.save(file, logits.numpy())
+            except OSError as error:  # in memory they are still good
+                warnings.warn(
+                    f"Soft targets cannot be kept in {self.folder.parent.name} "
+                    f"({error.strerror or error}), so they stay in memory and the next start asks "
+                    "the teacher again; free some space or make that folder writable.",
+                    stacklevel=2,
+                )
+                self.folder = None
         return logits
 
     def _path(self, number: int, view: int) -> Path:
@@ -221,7 +264,7 @@ class ShuffledTargets:
         within_class: True: every image gets the answer for another image of its own class, so
             what is known about classes stays and what is known about this image goes. False: the
             answer for any other image.
-        seed: chooses the exchange; no image keeps its own answer (in a class of two or more).
+        seed: chooses the exchange; nobody keeps its own answer (in a class of two or more).
     """
 
     def __init__(
@@ -241,14 +284,3 @@ class ShuffledTargets:
     def epoch(self, views: list[int] | None) -> Tensor:
         """float16 (N, C), as `SoftTargets.epoch`, exchanged."""
         return self.targets.epoch(views)[self.donor]
-
-
-def _on(device: torch.device, model: nn.Module) -> nn.Module:
-    here = device_of(model)
-    return model if here.type == device.type else copy.deepcopy(model).to(device)
-
-
-__all__ = [
-    "BLOCK", "Images", "MisalignedTargets", "ShuffledTargets", "SoftTargets", "TeacherLogits",
-    "fingerprint",
-]  # fmt: skip

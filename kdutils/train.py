@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
 import pickle
 import time
@@ -33,10 +34,10 @@ from .metrics import Metrics, summarise
 from .optim import optimizers
 from .runtime import distributed
 from .runtime.files import atomic_path
-from .runtime.modes import device_of, eval_mode, layout_of
+from .runtime.identity import identity_of
+from .runtime.modes import answer, as_input, device_of, eval_mode, layout_of, training_device
 from .runtime.precision import autocast, working_dtype
-from .runtime.settings import settings
-from .soft_targets import TeacherLogits, fingerprint
+from .soft_targets import TeacherLogits, check_images, fingerprint
 from .views import epoch_images, epoch_views, normalise
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class Trainer:
         self.data, self.seed, self.soft_targets, self.teacher = data, seed, soft_targets, teacher
         self._check_together()
         self.home = device_of(model)
-        self.device = torch.device(device) if device is not None else _training_device(self.home)
+        self.device = torch.device(device or training_device(model))
         self.model = model.to(self.device)
         self.network = self.model  # what a step calls; a wrapper when processes work together
         if teacher is not None and device_of(teacher) != self.device:
@@ -230,6 +231,8 @@ class Trainer:
             raise ValueError(
                 "Both soft_targets and teacher would give the teacher's logits; pass one of them."
             )
+        if self.soft_targets is not None:
+            check_images(self.soft_targets, self.data.train)
         if self._batch_size < distributed.world_size():
             raise ValueError(
                 f"A batch of {self._batch_size} cannot be shared by {distributed.world_size()} "
@@ -245,6 +248,8 @@ class Trainer:
     ) -> History:
         """Train to the end of the recipe, from the checkpoint if there is one; see `fit`."""
         path = None if checkpoint is None else Path(checkpoint)
+        if path is not None:
+            _ = self.identity  # what has none is refused before the work
         try:
             if path is not None and path.exists():
                 self.restore(path)
@@ -267,7 +272,9 @@ class Trainer:
             self.model.to(self.home)
         return self.history
 
+    @functools.cached_property
     def identity(self) -> dict[str, Any]:
+        """What makes this run this run."""
         facts = identity(
             self.model, self.data, self.recipe, self.loss, self.soft_targets, self.seed, self.teacher
         )
@@ -299,6 +306,11 @@ class Trainer:
         else:
             bar.set_postfix_str("fetching soft targets")
             teacher_logits = self.soft_targets.epoch(views).to(self.device).float()
+            if len(teacher_logits) != len(self.labels):
+                raise ValueError(
+                    f"There are soft targets for {len(teacher_logits):,} images, but "
+                    f"{len(self.labels):,} training images; make them for data.train."
+                )
         bar.set_postfix_str(f"epoch {epoch + 1} of {self.recipe.epochs}")
         images = epoch_images(self.images, views)
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
@@ -374,15 +386,13 @@ class Trainer:
         if self.recipe.cutout:
             erase_squares(pixels, self.recipe.cutout)
         with autocast(self.device):
-            logits = self.network(pixels)
-        logits = logits.float()
+            logits = answer(self.network, as_input(self.model, pixels))
         if self.teacher is None:
             teacher = None if teacher_logits is None else teacher_logits[share]
         else:
             with eval_mode(self.teacher), torch.inference_mode(), autocast(self.device):
-                # a teacher that came in another layout may rely on it
-                teacher = self.teacher(pixels.contiguous(memory_format=layout_of(self.teacher)))
-            teacher = teacher.float().clone()  # outside of inference mode: losses may use it freely
+                teacher = answer(self.teacher, as_input(self.teacher, pixels))
+            teacher = teacher.clone()  # outside of inference mode: losses may use it freely
         loss = self.loss(logits, teacher, labels)
         # A NaN is noticed at once where that is cheap. On a GPU it would wait for the device, and
         # one of several processes must not leave alone; there the epoch's mean tells.
@@ -416,7 +426,7 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write everything that the next epoch needs, atomically."""
         state = {
-            "identity": self.identity(),
+            "identity": self.identity,
             "model": self.model.state_dict(),
             "live": self.live,
             "optimizers": [one.state_dict() for one in [*self.optimizers, *self.schedules]],
@@ -428,12 +438,12 @@ class Trainer:
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint of the very same run."""
         state = read_checkpoint(path)
-        mine, theirs = self.identity(), state["identity"]
+        mine, theirs = self.identity, state["identity"]
         different = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
         if different:
             raise CheckpointMismatch(
                 f"The checkpoint {path.name} belongs to a run with another "
-                f"{' and '.join(different)}; delete it or choose another file name."
+                f"{' and '.join(different)}; choose another file name."
             )
         self.model.load_state_dict(state["model"])
         self.live = state.get("live")
@@ -456,9 +466,9 @@ def identity(
     """What makes a run this run: a checkpoint, or a saved network, must match all of it."""
     taught_by = None if soft_targets is None else soft_targets.fingerprint
     return {
-        "network": repr(model),
+        "network": identity_of(model),
         "recipe": _said(recipe),
-        "loss": repr(loss),
+        "loss": identity_of(loss, frozen=True),
         "seed": seed,
         "data": data.fingerprint,
         "teacher": taught_by if teacher is None else f"live {fingerprint(teacher)}",
@@ -481,7 +491,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointMismatch(
-            f"The checkpoint {path.name} is cut short or damaged; delete it and train again."
+            f"The checkpoint {path.name} is cut short or damaged, or it is another kind of file; "
+            "choose another file name to train from the start."
         ) from error
     if not isinstance(state, dict) or "identity" not in state:
         raise CheckpointMismatch(f"{path.name} is not a checkpoint of kdutils.train.fit.")
@@ -495,7 +506,8 @@ def predict(model: nn.Module, split: Split, batch_size: int = 500) -> Tensor:
     with eval_mode(model), torch.inference_mode():
         for start in range(0, len(split.images), batch_size):
             images = split.images[start : start + batch_size].to(device, memory_format=layout)
-            parts.append(model(normalise(images, split.mean, split.std)).float().cpu())
+            pixels = as_input(model, normalise(images, split.mean, split.std))
+            parts.append(answer(model, pixels).cpu())
     return torch.cat(parts).clone()
 
 
@@ -553,11 +565,6 @@ def _blend(average: dict[str, Tensor], state: dict[str, Tensor], kept: float) ->
             average[name].lerp_(value, 1 - kept)
         else:
             average[name].copy_(value)
-
-
-def _training_device(home: torch.device) -> torch.device:
-    """Where a network that lies at `home` is trained when nobody says."""
-    return torch.device(settings().device) if home.type == "cpu" else home
 
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:

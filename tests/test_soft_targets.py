@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,8 @@ IMAGES = split(1500, 0)  # two blocks: 1024 and 476
 def live(teacher: torch.nn.Module, view: int) -> torch.Tensor:
     with torch.no_grad(), autocast(torch.device("cpu")):
         images = views.apply_view(IMAGES.images, view)
-        return teacher.eval()(views.normalise(images, IMAGES.mean, IMAGES.std)).float()
+        logits = teacher.eval()(views.normalise(images, IMAGES.mean, IMAGES.std)).float()
+    return logits - logits.mean(1, keepdim=True)
 
 
 def test_values_are_what_the_teacher_says_about_each_view() -> None:
@@ -157,3 +160,109 @@ def test_repr_says_how_full_it_is() -> None:
     targets.clean()
     assert "1,500 images x 50 views, 2 of 100 blocks" in repr(targets)
     assert soft_targets.CHUNK == 256  # changing it changes rounding: caches must be remade
+
+
+def test_a_teacher_that_is_trained_on_cannot_change_what_it_said(tmp_path: Path) -> None:
+    teacher = TinyNet()
+    targets = SoftTargets(teacher, IMAGES, tmp_path)
+    expected = SoftTargets(TinyNet(), IMAGES).clean()
+    with torch.no_grad():
+        teacher[2].weight += 1
+    assert torch.equal(targets.clean(), expected)
+    assert SoftTargets(teacher, IMAGES, tmp_path).missing(None) == 2
+
+
+def test_other_preprocessing_is_another_cache(tmp_path: Path) -> None:
+    SoftTargets(TinyNet(), IMAGES, tmp_path).clean()
+    shifted = replace(IMAGES, mean=(0.5, 0.5, 0.5))
+    assert SoftTargets(TinyNet(), shifted, tmp_path).missing(None) == 2
+    assert fingerprint(TinyNet(), (0.5,), (0.2,)) != fingerprint(TinyNet(), (0.5,), (0.3,))
+
+
+def test_a_setting_that_repr_does_not_show_is_another_teacher() -> None:
+    class Scaled(TinyNet):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.factor * super().forward(x)
+
+    assert fingerprint(Scaled(2.0)) != fingerprint(Scaled(3.0))
+    assert fingerprint(Scaled(2.0)) == fingerprint(Scaled(2.0))
+
+
+class Shifted(TinyNet):
+    """A teacher whose logits all lie around 1,000."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + 1000
+
+
+class Masked(TinyNet):
+    """A teacher that rules out the last class, in one of the two ways."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(x).clone()
+        logits[:, -1] = self.value
+        return logits
+
+
+def test_logits_are_centred_before_they_are_rounded() -> None:
+    """float16 at 1,000 has steps of 0.5 and would change first choices."""
+    shifted = SoftTargets(Shifted(), IMAGES).clean().float()
+    plain = SoftTargets(TinyNet(), IMAGES).clean().float()
+    torch.testing.assert_close(shifted, plain, atol=2e-3, rtol=0)
+    assert plain.mean(1).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("value", [-float("inf"), -1e9])
+def test_masked_logits_stay_masked_and_leave_the_others_alone(value: float) -> None:
+    targets = SoftTargets(Masked(value), IMAGES)
+    logits = targets.clean().float()
+    targets.check_alignment()
+    assert torch.equal(logits[:, -1], torch.full((1500,), -torch.inf))
+    with torch.no_grad():
+        said = Masked(value).eval()(views.normalise(IMAGES.images, IMAGES.mean, IMAGES.std))
+    torch.testing.assert_close(logits.softmax(1), said.softmax(1), atol=1e-3, rtol=0)
+
+
+def test_a_folder_that_cannot_be_written_is_warned_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    targets = SoftTargets(TinyNet(), IMAGES, tmp_path)
+    with pytest.warns(UserWarning, match="cannot be kept in .*stay in memory") as said:
+        logits = targets.epoch([7, 30])
+    assert len(said) == 1 and torch.equal(logits, SoftTargets(TinyNet(), IMAGES).epoch([7, 30]))
+    (tmp_path / "file").write_text("")
+    blocked = SoftTargets(TinyNet(), IMAGES, tmp_path / "file" / "folder")  # cannot be made
+    with pytest.warns(UserWarning, match="stay in memory"):
+        assert torch.equal(blocked.epoch([7, 30]), logits)
+
+
+def test_a_teacher_that_returns_no_logits_is_named() -> None:
+    class Pair(TinyNet):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return super().forward(x), None
+
+    with pytest.raises(ValueError, match="Pair returns a tuple for a batch of 256 images"):
+        SoftTargets(Pair(), IMAGES).clean()
+
+
+def test_a_double_teacher_and_a_frozen_layer_are_left_as_they_are() -> None:
+    teacher = TinyNet().double().train()
+    teacher[3].eval()
+    logits = SoftTargets(teacher, IMAGES).clean()
+    torch.testing.assert_close(
+        logits.float(), live(TinyNet(), views.IDENTITY_VIEW), rtol=2e-3, atol=2e-3
+    )
+    assert teacher.training and not teacher[3].training
+    assert all(p.dtype == torch.float64 and p.requires_grad for p in teacher.parameters())

@@ -18,7 +18,8 @@ from torch import nn
 from kdutils import train, views
 from kdutils.losses import Distillation, LabelLoss
 from kdutils.runtime import precision
-from kdutils.soft_targets import SoftTargets
+from kdutils.runtime.identity import NoIdentity
+from kdutils.soft_targets import ShuffledTargets, SoftTargets, centred
 from kdutils.train import CheckpointMismatch, History, Recipe, TrainingDiverged, fit
 
 QUICK = Recipe(epochs=3, batch_size=64, learning_rate=0.1)
@@ -86,10 +87,10 @@ def test_student_sees_exactly_the_view_that_the_teacher_saw() -> None:
     seen: list[float] = []
 
     def compare(student_logits, teacher_logits, labels):
-        seen.append((student_logits - teacher_logits).abs().max().item())
+        seen.append((centred(student_logits) - teacher_logits).abs().max().item())
         return student_logits.sum() * 0
 
-    frozen = Recipe(epochs=2, batch_size=64, learning_rate=0.0, weight_decay=0.0)
+    frozen = Recipe(epochs=2, batch_size=64, weight_decay=0.0)
     twin.train = lambda mode=True: twin  # stay in eval mode, as the teacher does
     fit(twin, data, frozen, loss=compare, soft_targets=SoftTargets(teacher, data.train),
         progress=False)  # fmt: skip
@@ -272,6 +273,7 @@ def test_ctrl_c_keeps_the_last_finished_epoch_and_is_handed_on(tmp_path: Path) -
             raise KeyboardInterrupt
         return LabelLoss()(student_logits, teacher_logits, labels)
 
+    loss.fingerprint = "interrupted"  # `calls` has no identity
     with pytest.raises(KeyboardInterrupt):
         run(model, Recipe(epochs=5, batch_size=64), loss=loss, on_epoch=note,
             checkpoint=tmp_path / "c")  # fmt: skip
@@ -297,6 +299,24 @@ def test_a_teacher_is_asked_live_on_the_very_pixels_and_left_alone() -> None:
     assert teacher.training and not teacher[3].training
 
 
+def test_soft_targets_of_other_images_are_refused_before_the_first_step() -> None:
+    """More images, fewer, as many others; also through a wrapper, and without a fingerprint."""
+    teacher, small, large = TinyNet(9), tiny_data(100), tiny_data(200)
+    part = replace(large, train=large.train.subset(100))
+    model = TinyNet()
+    before = weights(model)
+    for data, split in [(part, large.train), (large, part.train), (small, part.train)]:
+        targets = SoftTargets(teacher, split)
+        for given in (targets, ShuffledTargets(targets, split.labels, within_class=True)):
+            with pytest.raises(ValueError, match="about other images than data.train"):
+                fit(model, data, QUICK, loss=Distillation(), soft_targets=given, progress=False)
+    nameless = _Shuffled(targets)
+    nameless.targets, nameless.epoch = None, lambda views: torch.zeros(200, 10)
+    with pytest.raises(ValueError, match="for 200 images, but 100 training images"):
+        fit(model, small, QUICK, loss=Distillation(), soft_targets=nameless, progress=False)
+    assert same(before, weights(model))
+
+
 def test_soft_targets_and_a_live_teacher_are_one_too_many() -> None:
     with pytest.raises(ValueError, match="pass one of them"):
         run(TinyNet(), soft_targets=SoftTargets(TinyNet(), tiny_data().train), teacher=TinyNet())
@@ -310,6 +330,7 @@ def test_nan_loss_stops_names_the_epoch_and_keeps_the_last_good_one(tmp_path: Pa
         bad = float("nan") if next(calls) == 12 else 1.0
         return bad * LabelLoss()(student_logits, teacher_logits, labels)
 
+    loss.fingerprint = "bad in epoch 2"  # `calls` has no identity
     with pytest.raises(TrainingDiverged, match="in epoch 2; the model is back at epoch 1"):
         run(
             model,
@@ -336,6 +357,32 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointMismatch, match="another network"):
         other = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
         run(other, checkpoint=tmp_path / "c")
+
+
+def test_a_loss_of_ones_own_is_known_by_what_it_is(tmp_path: Path) -> None:
+    """A closure with another temperature is another run; the same one, written anew, goes on."""
+
+    def made(temperature: float):
+        return lambda student, teacher, labels: LabelLoss()(student / temperature, None, labels)
+
+    stop = {"checkpoint": tmp_path / "c", "on_epoch": lambda row: row["epoch"] == 1}
+    run(TinyNet(), loss=made(2.0), **stop)
+    with pytest.raises(CheckpointMismatch, match="another loss; choose another file name"):
+        run(TinyNet(), loss=made(8.0), **stop)
+    assert len(run(TinyNet(), loss=made(2.0), checkpoint=tmp_path / "c").rows) == 3
+
+
+def test_what_has_no_identity_is_refused_before_the_work_where_it_is_needed(tmp_path: Path) -> None:
+    calls = iter(range(1000))
+
+    def loss(student_logits, teacher_logits, labels):
+        next(calls)
+        return LabelLoss()(student_logits, teacher_logits, labels)
+
+    with pytest.raises(NoIdentity, match="range_iterator, which has no identity"):
+        run(TinyNet(), loss=loss, checkpoint=tmp_path / "c")
+    assert next(calls) == 0
+    run(TinyNet(), loss=loss)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 500, -1])

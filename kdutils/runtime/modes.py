@@ -7,7 +7,9 @@ import itertools
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from .settings import settings
 
 
 @contextlib.contextmanager
@@ -51,3 +53,33 @@ def layout_of(model: nn.Module) -> torch.memory_format:
             if weight.is_contiguous(memory_format=torch.channels_last):
                 return torch.channels_last
     return torch.contiguous_format
+
+
+def training_device(model: nn.Module) -> torch.device:
+    """Where the network is trained when nobody says: where it is, but rather on a GPU than not."""
+    here = device_of(model)
+    return torch.device(settings().device) if here.type == "cpu" else here
+
+
+def as_input(model: nn.Module, pixels: Tensor) -> Tensor:
+    """float (N, C, H, W) as the network wants them: its layout, its precision (double, half)."""
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), pixels.dtype)
+    return pixels.to(dtype, memory_format=layout_of(model))
+
+
+def answer(model: nn.Module, pixels: Tensor) -> Tensor:
+    """float32 (N, C): what the network says about `pixels`, in the mode it is in.
+
+    Raises:
+        ValueError: it returns something else than a tensor of logits (N, C).
+    """
+    logits = model(pixels)
+    if isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == len(pixels):
+        return logits.float()
+    found = f"a {type(logits).__name__}"
+    if isinstance(logits, Tensor):
+        found = f"a tensor of shape {tuple(logits.shape)}"
+    raise ValueError(
+        f"{type(model).__name__} returns {found} for a batch of {len(pixels)} images; it must "
+        "return logits (N, classes): wrap it in a module whose forward returns these alone."
+    )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ...losses import Loss
+from ...runtime.identity import identity_of
 from ...soft_targets import SoftTargets
 from ...train import Row, TeacherLogits
 from ...views import IDENTITY_VIEW, block_slices
@@ -56,9 +57,7 @@ class WatchedLoss:
         self, loss: Loss, on_batch: Callable[[float], None], stop: threading.Event
     ) -> None:
         self.loss, self.on_batch, self.stop = loss, on_batch, stop
-
-    def __repr__(self) -> str:
-        return repr(self.loss)  # what the run is known by must not depend on who watches
+        self.fingerprint = identity_of(loss)  # a run is known by its loss, not by who watches
 
     def __call__(
         self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor
