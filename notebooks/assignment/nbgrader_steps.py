@@ -27,7 +27,7 @@ from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.preprocessors import ClearHiddenTests, Execute, NbGraderPreprocessor
 from traitlets import Integer
 
-from kdutils.tools.notebooks import _manager_class
+from kdutils.tools.execution import ThisPython
 
 SCHEMA = MetadataValidator.schema_version
 MOST_TEXT = 200_000  # characters of printed text kept of one cell
@@ -148,7 +148,7 @@ class ExecuteTasks(Execute):
     def preprocess(
         self, nb: NotebookNode, resources: Any = None, km: Any = None
     ) -> tuple[NotebookNode, Any]:
-        self.kernel_manager_class = _manager_class()  # this Python, whatever "python3" names here
+        self.kernel_manager_class = ThisPython  # this Python, whatever "python3" names here
         self.interrupt_on_timeout = False  # a loop can swallow an interrupt; a kill it cannot
         self.shutdown_kernel = "immediate"
         # Not its remark that a kernel on this machine is talked to without encryption.
