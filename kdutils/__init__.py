@@ -12,12 +12,18 @@ Importing it is instant: the heavy modules (PyTorch among them) load when first 
 from __future__ import annotations
 
 import importlib
+import os
 from types import ModuleType
 from typing import Any
 
 from .runtime.settings import Settings, settings
 
 __version__ = "0.1.0"
+
+# Read by OpenMP when PyTorch loads, and inherited by every kernel and worker that is started from
+# here: threads that wait for each other then sleep. Spinning, as is their habit, they take the
+# processor from the very thread they wait for as soon as anything else runs on the machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # name -> where it lies
 _MODULES = {

@@ -92,6 +92,12 @@ class Recipe:
                 f"A recipe needs at least one epoch and one image a batch, got {self.epochs} and "
                 f"{self.batch_size}."
             )
+        steady = (self.learning_rate, self.momentum, self.weight_decay)
+        if not all(0 <= value < math.inf for value in steady):
+            raise ValueError(
+                "Learning rate, momentum and weight decay are numbers from 0 up, got "
+                f"{', '.join(map(str, steady))}."
+            )
         if not 0 <= self.warmup < 1:
             raise ValueError(f"Warm-up is {self.warmup}; it is a share of all steps, 0 up to 1.")
         if not 0 <= self.muon < 1:

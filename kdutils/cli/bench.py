@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from . import Subparsers, command, shown
+from . import Subparsers, add_out, apply, command, output_file, shown
 
 
 def add(commands: Subparsers) -> None:
@@ -25,15 +24,15 @@ def add(commands: Subparsers) -> None:
         """,
     )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter pieces of work")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="else results/bench.json")
+    add_out(parser, "FILE", "else results/bench.json")
     parser.set_defaults(work=_bench)
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from ..runtime.settings import settings
+    chosen = apply(args)
+    out = output_file(args.out or chosen.results / "bench.json")
     from ..tools import bench
 
-    out = args.out.expanduser().resolve() if args.out else settings().results / "bench.json"
     size = bench.QUICK if args.quick else bench.Size()
     record = bench.run(size, say=lambda text: print(text, file=sys.stderr, flush=True))
     bench.save(record, out)

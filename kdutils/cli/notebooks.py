@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import Subparsers, command, shown
+from . import Subparsers, command, shown, words
 
 
 def add(commands: Subparsers) -> None:
@@ -31,9 +31,7 @@ def add(commands: Subparsers) -> None:
 def _notebooks(args: argparse.Namespace) -> int:
     from ..tools import notebooks
 
-    only = [word.strip() for word in args.only.split(",") if word.strip()]
-    changed = notebooks.sync(notebooks.scripts(only))
-    for path in changed:
+    for path in notebooks.sync(notebooks.scripts(words(args.only))):
         print(f"updated {shown(path)}")
     print("Every notebook is in step with its script.")
     return 0

@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import Subparsers, add_data_option, add_profile, apply, command, describe_data, shown
+from . import (
+    Subparsers,
+    add_data_option,
+    add_out,
+    add_profile,
+    apply,
+    command,
+    describe_data,
+    output_folder,
+    shown,
+    words,
+)
 
 # Seconds a single cell may take. Far above what a slow machine needs: it ends what hangs.
 CELL_TIMEOUT: dict[str, float | None] = {"smoke": 900, "class": 7200, "full": None}
@@ -33,9 +44,7 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "--only", metavar="NN[,NN]", default="", help="run only these notebooks, by number or name"
     )
-    parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, help="where executed copies go (see above)"
-    )
+    add_out(parser, "FOLDER", "where executed copies go (see above)")
     parser.add_argument(
         "--in-place",
         action="store_true",
@@ -48,15 +57,15 @@ def add(commands: Subparsers) -> None:
 def _run(args: argparse.Namespace) -> int:
     chosen = apply(args)  # before PyTorch loads: a typo is answered at once
     from .. import pretrained, timing
-    from ..tools import notebooks, readme_tables
+    from ..tools import execution, notebooks, readme_tables
 
-    only = [word.strip() for word in args.only.split(",") if word.strip()]
+    only = words(args.only)
     if args.in_place:
         paths = [notebooks.notebook_of(script) for script in notebooks.scripts(only)]
     else:
         paths = notebooks.find(only)
     name = f"{pretrained.slug(Path(chosen.data).name)}-{chosen.profile.name}"
-    out = args.out.expanduser().resolve() if args.out else chosen.results / "run" / name
+    out = output_folder(args.out or chosen.results / "run" / name)
     print(chosen)
     about = {
         "data": describe_data(),
@@ -64,7 +73,7 @@ def _run(args: argparse.Namespace) -> int:
         "machine": timing.machine(),
     }
     print(f"Running {len(paths)} notebooks, each in its own kernel:", flush=True)
-    timings = notebooks.execute(
+    timings = execution.execute(
         paths,
         out,
         timeout=CELL_TIMEOUT[chosen.profile.name],

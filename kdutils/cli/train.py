@@ -12,7 +12,19 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import Stop, Subparsers, add_data_option, add_profile, apply, command, shown
+from . import (
+    Stop,
+    Subparsers,
+    add_data_option,
+    add_out,
+    add_profile,
+    apply,
+    command,
+    describe,
+    output_folder,
+    shown,
+    whole,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,8 +60,10 @@ def add(commands: Subparsers) -> None:
     parser.add_argument("name", metavar="NAME", help="the network: teacher, student, …")
     add_data_option(parser)
     add_profile(parser)
-    parser.add_argument("--out", metavar="DIR", type=Path, help="else a folder in results/train/")
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="first weights, batches")
+    add_out(parser, "DIR", "else a folder in results/train/")
+    parser.add_argument(
+        "--seed", metavar="S", type=whole(0, 2**32 - 1), default=0, help="first weights, batches"
+    )
     _add_teaching(parser)
     _add_recipe(parser)
     parser.set_defaults(work=_train)
@@ -103,11 +117,11 @@ def _train(args: argparse.Namespace) -> int:
 def _check_options(args: argparse.Namespace) -> None:
     """Options that would be ignored are refused."""
     if args.teacher is None and (args.temperature is not None or args.soft_weight is not None):
-        raise Stop("--temperature and --soft-weight are for distilling; add --teacher NAME.", 2)
+        raise Stop("--temperature and --soft-weight are for distilling; add --teacher NAME.")
     if args.teacher is not None and args.label_smoothing is not None:
-        raise Stop("--label-smoothing is for training on labels only; leave out --teacher.", 2)
+        raise Stop("--label-smoothing is for training on labels only; leave out --teacher.")
     if args.teacher is not None and args.cutout:
-        raise Stop("--cutout is for training on labels only: a teacher sees whole images.", 2)
+        raise Stop("--cutout is for training on labels only: a teacher sees whole images.")
 
 
 def _work(args: argparse.Namespace) -> int:
@@ -156,10 +170,7 @@ def _load_data() -> ImageData:
     print("Looking for the data …", flush=True)
     with distributed.main_process_first():
         data = experiments.load_data()
-    sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
-    print(f"Data: {data.name} ({sizes})")
-    if data.notice:
-        print(data.notice)
+    describe(data)
     return data
 
 
@@ -200,7 +211,7 @@ def _teacher(name: str, data: ImageData) -> nn.Module:
     elif pretrained.available(name, data):
         teacher = pretrained.load(name)
     else:
-        raise Stop(_no_teacher(name, data), 2)
+        raise Stop(_no_teacher(name, data))
     if teacher.metadata.get("data") != data.fingerprint:
         print(f"Note: the teacher learned on {teacher.metadata.get('data_name', 'other data')}, "
               "not on exactly these images.")  # fmt: skip
@@ -227,7 +238,7 @@ def _out_folder(args: argparse.Namespace, data: ImageData, identity: dict[str, A
     from ..runtime.settings import settings
 
     if args.out is not None:
-        return args.out.expanduser().resolve()
+        return args.out
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     kind = "labels" if args.teacher is None else "distilled"
     folder = f"{pretrained.slug(data.name)}-{settings().profile.name}"
@@ -244,7 +255,7 @@ def _only_run_in(out: Path) -> Iterator[None]:
     if not distributed.is_main_process():
         yield
         return
-    out.mkdir(parents=True, exist_ok=True)
+    output_folder(out)
     lock = FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -268,8 +279,7 @@ def _check_finished(out: Path, identity: dict[str, Any]) -> None:
     if other:
         raise Stop(
             f"{shown(out)} holds another finished training (another {' and '.join(other)}); choose "
-            "another --out.",
-            2,
+            "another --out."
         )
 
 

@@ -34,6 +34,7 @@ from ..runtime.settings import settings
 from ..soft_targets import SoftTargets
 from ..train import VIEW_SEED, Recipe, TeacherLogits, Trainer, take
 from ..views import epoch_images, epoch_views, normalise
+from . import execution
 
 WORKERS = 2  # of the textbook's DataLoader
 MATMUL = 2048  # side of the matrices whose product measures the machine's peak
@@ -426,19 +427,17 @@ def peak_memory_mb(steps: int) -> float:
 
 def train_and_weigh(steps: int) -> float:
     """Train for a few steps on 50,000 images; gives the peak memory of this process in MB."""
-    import psutil
-
     data = random_data(MEMORY_IMAGES)
     recipe = Recipe(batch_size=STUDENT_BATCH)
     training = Trainer(models.build("student", 0), data, recipe, LabelLoss(), None, seed=0)
     training.steps = steps  # memory does not grow after the first few
     training.epoch(0, _Silent())
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset / 1e6
-    import resource
+    peak = execution.peak_memory_mb()
+    if peak is None:  # a system without /proc
+        import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts in bytes
+    return peak
 
 
 def save(record: dict[str, Any], path: Path) -> None:

@@ -127,14 +127,17 @@ class _Client(NotebookClient):
     """nbclient's runner with Ctrl-C that ends the run, and a look at the kernel's memory."""
 
     peak_memory_mb: float | None = None
+    interrupted = False
 
     def execute(self, **kwargs: Any) -> NotebookNode:
         try:
             return super().execute(**kwargs)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, DeadKernelError):
             if self.km is not None:  # cut off while the kernel was starting
                 self._cleanup_kernel()
-            raise KeyboardInterrupt from None
+            if self.interrupted:
+                raise KeyboardInterrupt from None
+            raise
 
     async def async_start_new_kernel(self, **kwargs: Any) -> None:
         # In place of nbclient's own handler, which ends the kernel and then calls it dead.
@@ -144,7 +147,7 @@ class _Client(NotebookClient):
         await super().async_start_new_kernel(**kwargs)
 
     def _leave(self, task: asyncio.Task[Any]) -> None:
-        self.shutdown_kernel = "immediate"
+        self.interrupted, self.shutdown_kernel = True, "immediate"
         task.cancel()
 
     async def _async_cleanup_kernel(self) -> None:

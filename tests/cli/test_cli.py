@@ -12,8 +12,9 @@ import pytest
 from kdutils import pretrained
 from kdutils.__main__ import COMMANDS, build_parser, main
 from kdutils.cli import shown
-from kdutils.tools import notebooks
-from kdutils.tools.notebooks import NotebookError, NotebookFailed
+from kdutils.tools import execution, notebooks
+from kdutils.tools.execution import NotebookFailed
+from kdutils.tools.notebooks import NotebookError
 
 BENCHMARK = [
     {
@@ -122,7 +123,7 @@ def test_errors_end_in_a_sentence_and_a_code(
     def fail(*args: object, **kwargs: object) -> None:
         raise error
 
-    monkeypatch.setattr(notebooks, "execute", fail)
+    monkeypatch.setattr(execution, "execute", fail)
     assert main(["run"]) == code
     assert capsys.readouterr().err.startswith("kdutils: ")
 
@@ -131,7 +132,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise ValueError("a bug, not a wrong argument")
 
-    monkeypatch.setattr(notebooks, "execute", fail)
+    monkeypatch.setattr(execution, "execute", fail)
     with pytest.raises(ValueError, match="a bug"):
         main(["run"])
 

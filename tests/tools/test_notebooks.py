@@ -7,19 +7,16 @@ well. Each rule is applied to every notebook, and each is shown a notebook that 
 from __future__ import annotations
 
 import ast
-import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from kdutils.tools import notebooks
-from kdutils.tools.notebooks import PAIRING, WIDGET_VIEW, NotebookError, NotebookFailed
+from kdutils.tools.notebooks import PAIRING, WIDGET_VIEW, NotebookError
 
 Complaints = list[str]
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -540,89 +537,11 @@ def test_tidy_leaves_nothing_of_the_machine(good: NotebookNode) -> None:
     assert len(code_cells(good)[0].outputs) == 2
 
 
-# --- running ----------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------
 
 
-def write_script(course: Path, *cells: str, name: str = "01_made_up") -> Path:
-    script = course / "scripts" / f"{name}.py"
-    script.write_text("\n\n".join(f"# %%\n{cell}" for cell in cells))
-    notebooks.sync([script])
-    return notebooks.notebook_of(script)
-
-
-def test_runs_with_this_python_in_the_folder_of_the_notebook(course: Path, tmp_path: Path) -> None:
-    path = write_script(
-        course,
-        "import os, sys\nsys.executable",
-        "os.getcwd()",
-        "os.environ['MADE_UP']",
-        "for i in range(3):\n    print(f'\\r{i}', end='')",
-    )
-    before = path.read_bytes()
-    (timing,) = notebooks.execute(
-        [path], tmp_path / "out", environment={"MADE_UP": "yes"}, about={"profile": "smoke"}
-    )
-    done = code_cells(notebooks.read(tmp_path / "out" / path.name))
-    shown = [ast.literal_eval(cell.outputs[0].data["text/plain"]) for cell in done[:3]]
-    assert shown == [sys.executable, str(course), "yes"]
-    assert done[3].outputs[0].text.strip() == "2"
-    assert path.read_bytes() == before, "the notebook itself must stay as it was"
-
-    assert timing.cells == 4 and timing.seconds > 0
-    written = json.loads((tmp_path / "out" / "timings.json").read_text())
-    assert written["profile"] == "smoke"
-    assert [row["name"] for row in written["notebooks"]] == ["01_made_up"]
-    if sys.platform == "linux":
-        assert 10 < timing.peak_memory_mb < 2000
-    assert "<html" in (tmp_path / "out" / "01_made_up.html").read_text()
-
-
-def test_stops_at_the_first_error_and_shows_the_cell(course: Path, tmp_path: Path) -> None:
-    first = write_script(course, "x = 1", "y = 0\nx / y", "print('not reached')")
-    second = write_script(course, "print('never')", name="02_later")
-    with pytest.raises(NotebookFailed) as failure:
-        notebooks.execute([first, second], tmp_path / "out", html=False)
-    message = str(failure.value)
-    assert message.startswith("01_made_up.ipynb stopped in code cell 2 of 3: ZeroDivisionError")
-    assert "2 | x / y" in message and "\x1b[" not in message
-    assert (tmp_path / "out" / first.name).exists(), "as far as it came"
-    assert not (tmp_path / "out" / second.name).exists()
-
-
-def test_a_cell_that_takes_too_long(course: Path, tmp_path: Path) -> None:
-    path = write_script(course, "import time\ntime.sleep(60)")
-    with pytest.raises(NotebookFailed, match="took longer than 1 s"):
-        notebooks.execute([path], tmp_path / "out", timeout=1, html=False)
-
-
-def test_a_kernel_that_dies(course: Path, tmp_path: Path) -> None:
-    path = write_script(course, "import os\nos._exit(3)")
-    with pytest.raises(NotebookFailed, match="ended by itself"):
-        notebooks.execute([path], tmp_path / "out", html=False)
-
-
-def test_in_place_follows_the_script_and_keeps_the_outputs(course: Path, tmp_path: Path) -> None:
-    path = write_script(course, "1 + 1")
-    ids = [cell.id for cell in notebooks.read(path).cells]
-    notebooks.script_of(path).write_text("# %%\n1 + 2\n")
-    notebooks.execute([path], tmp_path / "out", in_place=True, html=False)
-    (cell,) = notebooks.read(path).cells
-    assert (cell.source, cell.outputs[0].data["text/plain"]) == ("1 + 2", "3")
-    assert [cell.id] == ids
-    assert notebooks.out_of_step(path) == ""
-    nbformat.validate(notebooks.read(path))
-
-
-def test_in_place_refuses_a_path_of_this_machine(course: Path, tmp_path: Path) -> None:
-    path = write_script(course, "print('/ho' + 'me/ada/model')")
-    before = path.read_bytes()
-    with pytest.raises(NotebookError, match="/home/ada/model"):
-        notebooks.execute([path], tmp_path / "out", in_place=True, html=False)
-    assert path.read_bytes() == before
-
-
-def test_a_notebook_cut_short(course: Path, tmp_path: Path) -> None:
+def test_a_notebook_cut_short(course: Path) -> None:
     path = course / "01_made_up.ipynb"
     path.write_text(path.read_text()[:100])
     with pytest.raises(NotebookError, match="01_made_up.ipynb cannot be read"):
-        notebooks.execute([path], tmp_path / "out")
+        notebooks.read(path)
