@@ -232,4 +232,6 @@ def _say_graded(where: Path, out: Path, timeout: int | None, again: bool) -> Non
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from kdutils.cli.program import as_program  # Ctrl-C is one word, any terminal will do
+
+    sys.exit(as_program(main))
