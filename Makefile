@@ -37,7 +37,7 @@ lab: $(READY) ## open JupyterLab on the first notebook
 
 app: $(READY) ## serve the interactive figures as a page without code, print its address
 	@echo "Starting the page; its address follows. Ctrl-C ends it."
-	@$(PY) -m voila notebooks/app/app.ipynb $(APP_ARGS)
+	@$(PY) -m voila notebooks/app/app.ipynb --Voila.config_file_paths=notebooks/app $(APP_ARGS)
 
 picture: $(READY) ## take the README's picture anew, in a browser (DATA=folder of real images)
 	@$(PY) -m pytest -q tests/browser/test_browser.py -k test_app --require-browser \

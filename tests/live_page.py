@@ -104,7 +104,7 @@ def voila(
     port = free_port()
     command = [
         sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}",
-        "--Voila.ip=127.0.0.1",
+        "--Voila.ip=127.0.0.1", f"--Voila.config_file_paths={notebook.parent}",
     ]  # fmt: skip
     return running(command, f"http://127.0.0.1:{port}/", home, env)
 
@@ -192,7 +192,10 @@ class Live:
 
     @property
     def text(self) -> str:
-        return self.box.locator("[role=status]").inner_text()
+        """What stands beside the picture, then the short line that a screen reader says."""
+        return "\n".join(
+            self.box.locator(one).inner_text() for one in (".kd-text", "[role=status]")
+        )
 
     @property
     def source(self) -> str:

@@ -137,27 +137,40 @@ def check_presets_and_play(live: Live) -> None:
         live.button(name).click()
         live.until(rf"{name}\.00")
     before = live.number(TEMPERATURE)
-    play = live.box.locator(".jupyter-widget-play, .widget-play").locator("button")
-    play.first.click()
+    live.button("▶ sweep").click()
     wait_for(
         lambda: live.number(TEMPERATURE) < before - 5, 20, "the sweep to start at the cold end"
     )
     early = live.number(TEMPERATURE)
     wait_for(lambda: live.number(TEMPERATURE) > early + 0.05, 20, "the sweep to move")
-    play.first.click()  # pause
+    live.button("T = 4").click()  # who moves the slider has it
+    live.until(r"T = 4\.00")
+    live.page.wait_for_timeout(1000)
+    assert live.number(TEMPERATURE) == 4 and live.button("▶ sweep").is_visible()
+
+
+def check_typing(live: Live) -> None:
+    """What is typed stays what it is, with a comma too; no step of the slider replaces it."""
+    field = live.box.get_by_label("T", exact=True)
+    for typed, temperature in (("10", "10.00"), ("3,5", "3.50")):
+        field.fill(typed)
+        field.press("Enter")
+        live.until(rf"T = {temperature}")
+        live.page.wait_for_timeout(500)
+        assert field.input_value() == temperature and f"T = {temperature}" in live.text
 
 
 def check_picker(live: Live) -> None:
     """Another choice, another image: number, label and picture change."""
     texts = live.box.locator("select option").all_inner_texts()
     options = [text.replace("\xa0", " ") for text in texts]
-    assert options[:2] == ["most confused", "teacher and student disagree"]
-    live.box.locator("select").select_option(index=1)
+    assert options[1:3] == ["most confused", "teacher and student disagree"]
+    live.box.locator("select").select_option(index=2)
     first = r"(?s)Teacher: .*?nats; ([\w -]+) first.*Student: .*?nats; ([\w -]+) first"
     wait_for(lambda: len(set(re.findall(first, live.text)[0])) == 2, 20, "two opinions")
     drawn = live.pixels()
-    live.box.locator("select").select_option(index=4)
-    live.until(f"label {options[4]}")
+    live.box.locator("select").select_option(index=5)
+    live.until(f"label {options[5]}")
     assert live.pixels() != drawn
 
 
@@ -275,6 +288,7 @@ def test_app(app: str, page: Any, snapshot: Callable[[str, Any], None]) -> None:
     page.get_by_role("tab", name="Temperature").wait_for()
     assert "validation" in page.locator("[role=note]").inner_text()
     assert "app.page()" not in page.content(), "a page without code"
+    check_names(page)
     checks: dict[str, tuple[str, Callable[[Live], None]]] = {
         "Temperature": ("Teacher: entropy", check_explorer),
         "Two losses": ("Length of the push", check_mixer),
@@ -292,7 +306,7 @@ def test_app(app: str, page: Any, snapshot: Callable[[str, Any], None]) -> None:
     no_error(page)
     page.get_by_role("tab", name="Temperature").click()
     explorer = Live(page, "Teacher: entropy")
-    explorer.box.locator("select").select_option(index=1)  # a quarrel: much to see
+    explorer.box.locator("select").select_option(index=2)  # a quarrel: much to see
     explorer.button("T = 2").click()
     explorer.until(r"T = 2\.00")
     page.mouse.move(0, 0)
@@ -303,7 +317,21 @@ def check_explorer(live: Live) -> None:
     check_mouse(live)
     check_keyboard(live)
     check_presets_and_play(live)
+    check_typing(live)
     check_picker(live)
+
+
+def check_names(page: Any) -> None:
+    """A screen reader hears names and T itself; the page has a title and one heading of rank 1."""
+    assert page.title() == "Knowledge distillation, hands on"
+    assert page.locator("h1").count() == 1
+    handles = page.locator(".noUi-handle").filter(visible=True)
+    slider = page.get_by_role("slider", name="Temperature").filter(visible=True)
+    assert slider.get_attribute("aria-valuetext") == "T = 1.00"
+    assert all(one.get_attribute("aria-label") for one in handles.all())
+    for button in page.get_by_role("button").filter(visible=True).all():
+        assert button.inner_text().strip()
+    assert all(one.get_attribute("alt") is not None for one in page.locator("img").all())
 
 
 # --- without a browser --------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from .distiller import Distiller, distil_it_yourself
 from .explorer import (
     CONFUSED,
     DISAGREE,
+    HIDDEN,
     TemperatureExplorer,
     entropies,
     loss_by_class,
@@ -28,6 +29,7 @@ from .stage import encode_png
 __all__ = [
     "CONFUSED",
     "DISAGREE",
+    "HIDDEN",
     "HIGHEST",
     "LOWEST",
     "PRESETS",

@@ -19,10 +19,12 @@ from .similarity import class_map
 
 # Name of a tab, and what to try there.
 TABS = {
-    "Temperature": "Pick an image, then drag the temperature. At T = 1 the teacher seems certain; "
-    "warmer, it tells which other classes the image resembles.",
+    "Temperature": "Drag the temperature. At T = 1 the teacher seems certain of this image; warmer, "
+    "it tells which other classes the image resembles. Then pick others. A yellow band marks the "
+    "class on the label.",
     "Two losses": "One image, on which the student is furthest from its teacher. Move the weight to "
-    "0 and to 1; raise the temperature; then take away T² and raise it again.",
+    "0 and to 1; raise the temperature; then take away T² and raise it again. The yellow band marks "
+    "the class on the label.",
     "Class map": "Which classes does the teacher find alike? Press play and watch the map fill.",
     "Distil it yourself": "Choose, press train, and compare with the same student on labels only. "
     "Which setting wins, and by more than luck?",
@@ -71,7 +73,7 @@ def figures(shown: Demo) -> list[controls.VBox]:
         ),
         loss_mixer(
             shown.teacher_logits[row], shown.student_logits[row], int(shown.labels[row]),
-            shown.classes, shown.name,
+            shown.classes, shown.name, shown.images[row],
         ),
         class_map(
             shown.teacher_logits, shown.labels, shown.classes, shown.truth, shown.name

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import html
 import math
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as controls
-import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
 
 from ... import models
 from ...losses import Distillation, LabelLoss, Loss
 from ...train import History, Recipe, Row, TeacherLogits, fit
 from .. import experiments
-from ..plots.style import DISTILLED, GREY, STUDENT, new_figure, percent_axis, styled
-from .live import LiveFigure, weight_slider
-from .runs import CANCELLED, FAILED, FINISHED, Background, Run, WatchedLoss, WatchedTargets
-from .stage import Array, Word
+from ..plots.style import styled
+from .curves import Curves, counted, still
+from .live import PROSE, LiveFigure, number_field, weight_slider, wide
+from .runs import CANCELLED, FAILED, FINISHED, RUNNING, Background, Run, WatchedLoss, WatchedTargets
+from .stage import Word
 
 if TYPE_CHECKING:
     from ...data import ImageData
 
 PAUSE = 0.3  # seconds between two drawings of the live curve: drawing must not slow the training
-SMOOTH = 16  # batches in the moving average of the thin line
-LABELLED = 6  # the latest runs have their numbers in the figure; the table has all
 HEAD = ("run", "T", "soft weight", "epochs", "validation", "against labels only", "seconds", "")
+BAR = {RUNNING: "info", FINISHED: "success", CANCELLED: "warning", FAILED: "danger"}
 
 
 class Distiller(LiveFigure):
@@ -57,12 +56,17 @@ class Distiller(LiveFigure):
         self.baselines = {n: list(rows) for n, rows in baselines.items()}
         self.recipe = recipe or (lambda epochs: experiments.recipe("student", data, epochs))
         self.runs: list[Run] = []
-        self._note = "Choose, then press <b>train</b>."
+        self.busy = False  # whether a training is going on
+        self._folder = tempfile.TemporaryDirectory(prefix="kdutils-")  # unfinished comparisons
+        self._note, self._steps, self._done = "Choose, then press <b>train</b>.", 1, 0
         self._background: Background | None = None
         self._lock = threading.RLock()  # two threads draw: sliders here, the training there
         self._drawn_at = 0.0
         self._build_controls(most_epochs)
-        self._assemble(*self._build(), *self._rows())
+        self._curves = Curves(data.name)
+        self.figure = self._curves.figure
+        self._fit_axes()
+        self._assemble([], self._curves.artists, *self._rows())
         self.children = (*self.children, self.table)
         self._show_table()
 
@@ -71,6 +75,7 @@ class Distiller(LiveFigure):
     def _build_controls(self, most_epochs: int) -> None:
         self.temperature.value = experiments.DISTILLATION.temperature
         self.soft_weight = weight_slider(experiments.DISTILLATION.soft_weight)
+        self.typed_weight = number_field(self.soft_weight, "weight", 0, 1)
         known = max((n for n in self.baselines if n <= most_epochs), default=min(3, most_epochs))
         self.epochs = controls.IntSlider(
             value=known,
@@ -79,7 +84,7 @@ class Distiller(LiveFigure):
             description="Epochs",
             tooltip="How often the student sees every training image; arrow keys work",
             style={"description_width": "6.5em"},
-            layout={"width": "24em", "max_width": "100%"},
+            layout=wide("24em"),
         )
         self.train_button = controls.Button(
             description="train", button_style="primary", tooltip="Train a new student"
@@ -92,22 +97,26 @@ class Distiller(LiveFigure):
             max=1,
             description="Progress",
             style={"description_width": "5em"},
-            layout={"width": "22em", "max_width": "100%"},
+            layout=wide("22em"),
         )
         self.table = controls.HTML()
-        self.train_button.on_click(lambda _: self.train())
+        self.train_button.on_click(lambda _: self._press())
         self.cancel_button.on_click(lambda _: self.cancel())
         self.epochs.observe(self._rescale, "value")
         self.soft_weight.observe(self.refresh, "value")
 
     def _rows(self) -> tuple[list[controls.Widget], ...]:
         return (
-            [self.temperature, *self.presets],
-            [self.soft_weight, self.epochs],
+            [self.temperature, self.typed, *self.presets],
+            [self.soft_weight, self.typed_weight, self.epochs],
             [self.train_button, self.cancel_button, self.progress],
         )
 
-    # Training. Everything from here to `_finish` runs in the background thread.
+    def _press(self) -> None:
+        """A second click before the button is grey is no mistake: there is a run already."""
+        with self._lock:
+            if not self.busy:
+                self.train()
 
     def train(self, wait: bool = False) -> Run:
         """What the button does: train a student as the sliders say, in the background.
@@ -118,14 +127,16 @@ class Distiller(LiveFigure):
         Raises:
             RuntimeError: a training is going on already.
         """
-        if self.busy:
-            raise RuntimeError("A run is going on; wait for it, or press cancel first.")
-        run = Run(
-            len(self.runs) + 1, self.temperature.value, self.soft_weight.value, self.epochs.value
-        )
-        self.runs.append(run)
-        self._set_running(True)
-        self._background = Background(lambda stop: self._work(run, stop))
+        with self._lock:
+            if self.busy:
+                raise RuntimeError("A run is going on; wait for it, or press cancel first.")
+            run = Run(
+                len(self.runs) + 1, self.temperature.value, self.soft_weight.value,
+                self.epochs.value,
+            )  # fmt: skip
+            self.runs.append(run)
+            self._set_running(run)
+            self._background = Background(lambda stop: self._work(run, stop))
         if wait:
             self._background.wait()
         return run
@@ -141,22 +152,15 @@ class Distiller(LiveFigure):
         """Until the run is over; False if it still goes on after `seconds`."""
         return self._background is None or self._background.wait(seconds)
 
-    @property
-    def busy(self) -> bool:
-        """Whether a training is going on."""
-        return self._background is not None and self._background.alive
+    # Training. Everything from here to `_finish` runs in the background thread.
 
     def _work(self, run: Run, stop: threading.Event) -> None:
         try:
             if run.epochs not in self.baselines:
-                done = self._fit(run, LabelLoss(), None, stop, "the comparison on labels only")
-                if len(done.rows) == run.epochs:
-                    self.baselines[run.epochs] = done.rows
-            if not stop.is_set():
-                loss = Distillation(run.temperature, run.soft_weight)
-                targets = WatchedTargets(self.soft_targets, self._asking, stop)
-                self._fit(run, loss, targets, stop, f"run {run.number}", run.rows.append)
-            run.state = FINISHED if len(run.rows) == run.epochs else CANCELLED
+                self._compare(run, stop)
+            loss = Distillation(run.temperature, run.soft_weight)
+            self._fit(run, loss, stop, f"run {run.number}", run.rows)
+            run.state = FINISHED
         except KeyboardInterrupt:  # from `WatchedLoss` or `WatchedTargets`: somebody pressed cancel
             run.state = CANCELLED
         except Exception as error:  # whatever went wrong must become words that a reader sees
@@ -164,38 +168,56 @@ class Distiller(LiveFigure):
         finally:
             self._finish(run)
 
+    def _compare(self, run: Run, stop: threading.Event) -> None:
+        """Labels only at the run's length; cancelled, it goes on from there the next time."""
+        run.comparing = True
+        earlier = [one.compared for one in self.runs[:-1] if one.epochs == run.epochs]
+        run.compared += max(earlier, key=len, default=[])
+        file = Path(self._folder.name) / f"labels-{run.epochs}.pt"
+        what = "the comparison on labels only"
+        done = self._fit(run, LabelLoss(), stop, what, run.compared, file)
+        self.baselines[run.epochs] = done.rows
+        run.comparing, run.compared = False, []
+
     def _fit(
         self,
         run: Run,
         loss: Loss,
-        targets: TeacherLogits | None,
         stop: threading.Event,
         what: str,
-        keep: Callable[[Row], Any] = lambda row: None,
+        rows: list[Row],
+        checkpoint: Path | None = None,
     ) -> History:
-        """One training by the one training loop; the live curve follows."""
+        """One training by the one training loop; the live curve follows, `rows` grows."""
         plan = self.recipe(run.epochs)
-        steps = max(1, len(self.data.train) // plan.batch_size)
-        self.progress.value, self.progress.max = 0, run.epochs * steps
-        run.batches.clear()
+        steps = self._steps = max(1, len(self.data.train) // plan.batch_size)
+        begun = len(rows)
+        run.begun, run.batches = begun, []
+        self._done = self.progress.value = begun * steps
+        self.progress.max = run.epochs * steps
+        targets = None
+        if checkpoint is None:
+            targets = WatchedTargets(self.soft_targets, self._asking, stop)
 
         def on_batch(share: float) -> None:
             run.batches.append(share)
             epoch, batch = divmod(len(run.batches) - 1, steps)
+            self._done = begun * steps + len(run.batches)
             self._note = (
-                f"Training {what}: epoch {epoch + 1} of {run.epochs}, batch {batch + 1} of {steps}."
+                f"Training {what}: epoch {begun + epoch + 1} of {run.epochs}, batch {batch + 1} "
+                f"of {steps}."
             )
             self._draw_sometimes()
 
-        def on_epoch(row: Row) -> bool:
-            keep(row)
+        def on_epoch(row: Row) -> None:
+            rows.append(row)
+            run.asking = targets.seconds if targets else 0.0
             self._draw_sometimes(now=True)
-            return stop.is_set()
 
         model = models.build("student", self.seed, len(self.data.classes))
         return fit(
             model, self.data, plan, loss=WatchedLoss(loss, on_batch, stop), soft_targets=targets,
-            seed=self.seed, progress=False, on_epoch=on_epoch,
+            seed=self.seed, progress=False, on_epoch=on_epoch, checkpoint=checkpoint,
         )  # fmt: skip
 
     def _asking(self, number: int, blocks: int) -> None:
@@ -205,130 +227,81 @@ class Distiller(LiveFigure):
     def _draw_sometimes(self, now: bool = False) -> None:
         if now or time.monotonic() - self._drawn_at > PAUSE:
             self._drawn_at = time.monotonic()
-            if self.runs:
-                self.progress.value = len(self.runs[-1].batches)
-            self.refresh()
+            self.progress.value = self._done
+            self._rescale()
 
     def _finish(self, run: Run) -> None:
-        self._note = self._verdict(run)
-        self._set_running(False)
-        self._rescale()
-        self._show_table()
+        # In one piece: who presses *train* from now on starts a run, and finds this one complete.
+        with self._lock:
+            self._note = self._verdict(run)
+            self._set_running(run)
+            self._rescale()
+            self._show_table()
 
-    def _set_running(self, running: bool) -> None:
-        self.train_button.disabled, self.cancel_button.disabled = running, not running
-        self.progress.bar_style = "info" if running else "success"
+    def _set_running(self, run: Run) -> None:
+        self.busy = run.state == RUNNING
+        self.train_button.disabled, self.cancel_button.disabled = self.busy, not self.busy
+        self.progress.bar_style = BAR[run.state]
 
     # The figure: learning curves.
 
-    def _build(self) -> tuple[list[Artist], list[Artist]]:
-        title = "Distil it yourself: teacher's answers against labels only"
-        self.figure = new_figure(9, 3.7, title, self.data.name)
-        axes = self._axes = self.figure.subplots()
-        axes.set(xlabel="epoch", ylabel="accuracy")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        percent_axis(axes.yaxis)
-        axes.grid(axis="y")
-        draw = axes.plot
-        self._old = draw([], [], color=GREY, lw=1, marker="o", ms=3, label="earlier runs")[0]
-        self._thin = draw([], [], color=DISTILLED, lw=0.8, alpha=0.6,
-                          label="this run, in training batches")[0]  # fmt: skip
-        self._base = draw([], [], color=STUDENT, ls="--", marker="s", ms=5,
-                          label="labels only, validation (recorded)")[0]  # fmt: skip
-        self._now = draw([], [], color=DISTILLED, marker="o", ms=6,
-                         label="this run, validation")[0]  # fmt: skip
-        axes.legend(loc="upper left", bbox_to_anchor=(1.06, 1), borderaxespad=0)
-        self._limits()
-        return [], [self._old, self._thin, self._now, self._base]
-
-    def _limits(self) -> None:
-        """Axes that hold every curve, in whole tens of per cent."""
-        seen = [row["val_accuracy"] for row in self._baseline()]
-        seen += [row["val_accuracy"] for run in self.runs for row in run.rows]
-        longest = max([self.epochs.value, *(len(run.rows) for run in self.runs)])
-        top = math.ceil(10 * (max(seen, default=0.9) + 0.02)) / 10
-        low = math.floor(10 * (min(seen, default=0.1) - 0.1)) / 10
-        low, top = max(0, low), min(1, top)
-        self._axes.set(xlim=(0, longest + 0.4), ylim=(low, top))
-        self._axes.yaxis.set_major_locator(MultipleLocator(0.1 if top - low > 0.35 else 0.05))
-
     def _baseline(self) -> list[Row]:
-        return self.baselines.get(self._epochs_shown(), [])
+        shown = self.runs[-1].epochs if self.busy else self.epochs.value
+        return self.baselines.get(shown, [])
 
-    def _epochs_shown(self) -> int:
-        return self.runs[-1].epochs if self.busy and self.runs else self.epochs.value
+    def _fit_axes(self) -> bool:
+        length = max(self.epochs.value, self.runs[-1].epochs if self.busy else 0)
+        return self._curves.fit_axes(self._baseline(), self.runs, length)
 
     def _rescale(self, change: Any = None) -> None:
+        """Draw, on axes that hold every curve; any thread may call it."""
         with self._lock:
-            self._limits()
-            self._stage.set_background()
-        self.refresh()
+            if self._fit_axes():
+                self._stage.set_background()
+            self.refresh()
 
     def refresh(self, change: Any = None) -> None:
         """Draw the state of the controls and of the training; any thread may call it."""
         with self._lock:
             super().refresh(change)
 
-    def _update(self) -> tuple[list[Word], str]:
-        run = self.runs[-1] if self.runs else None
-        _set_curve(self._base, self._baseline())
-        _set_curve(self._now, run.rows if run else [])
-        _set_curve(self._old, *(one.rows for one in self.runs[:-1]))
-        self._thin.set_data(*self._moving_average(run))
-        words = self._numbers()
-        return words, self._describe()
+    def _say(self, short: str) -> None:
+        """What goes on, or the verdict: in sight, above the picture, beside the buttons."""
+        new = f"<p role='status' class='kd-status' style='{PROSE};margin:0'>{short}</p>"
+        if self.status.value != new:
+            self.status.value = new
 
-    def _numbers(self) -> list[Word]:
-        """The latest runs' numbers right of their last points, pushed apart where they collide."""
-        ended = sorted(
-            ((run.accuracy, run) for run in self.runs[-LABELLED:] if run.accuracy),
-            key=lambda pair: pair[0],
-        )
-        low, high = self._axes.get_ylim()
-        least = 0.05 * (high - low)
-        words, height = [], -1.0
-        for accuracy, run in ended:
-            height = max(accuracy, height + least)
-            words.append(Word(self._axes, len(run.rows) + 0.08, height, f"#{run.number}"))
-        return words
-
-    def _moving_average(self, run: Run | None) -> tuple[Array, Array]:
-        """(epochs, share right in the last `SMOOTH` batches) of a run."""
-        shares = np.array(run.batches if run else [])
-        if len(shares) == 0:
-            return shares, shares
-        assert run is not None
-        steps = self.progress.max / run.epochs
-        sums = np.concatenate([[0.0], np.cumsum(shares)])
-        ends = np.arange(1, len(sums))
-        starts = np.maximum(ends - SMOOTH, 0)
-        return ends / steps, (sums[ends] - sums[starts]) / (ends - starts)
+    def _update(self) -> tuple[list[Word], str, str]:
+        words = self._curves.update(self._baseline(), self.runs, self._steps)
+        return words, self._note, self._describe()
 
     # Words.
 
     def _describe(self) -> str:
         chosen = (
             f"Next run: T = {self.temperature.value:.2f}, soft weight "
-            f"{self.soft_weight.value:.2f}, {_epochs(self.epochs.value)} on "
+            f"{self.soft_weight.value:.2f}, {counted(self.epochs.value)} on "
             f"{len(self.data.train):,} images"
         )
         known = self.epochs.value in self.baselines
-        first = "." if known else "; labels only is trained first, to compare with."
-        return f"{self._note}<br>{chosen}{first}"
+        return chosen + ("." if known else "; labels only is trained first, to compare with.")
 
     def _verdict(self, run: Run) -> str:
         name = f"<b>Run {run.number}</b> (T = {run.temperature:.2f}, weight {run.soft_weight:.2f})"
         if run.state == FAILED:
+            return f"{name} <b>stopped with an error</b>: {html.escape(run.error)}"
+        if run.comparing:
             return (
-                f"<span style='color:#b3261e'>{name} stopped with an error: "
-                f"{html.escape(run.error)}</span>"
+                f"{name} was cancelled before it began, after {len(run.compared)} of "
+                f"{counted(run.epochs)} on labels only; the next run of this length goes on there."
             )
         if run.state == CANCELLED:
-            return f"{name} was cancelled after {len(run.rows)} of {_epochs(run.epochs)}."
+            return f"{name} was cancelled after {len(run.rows)} of {counted(run.epochs)}."
         assert run.accuracy is not None
+        asked = f", after {run.asking:.1f} s of asking the teacher" if run.asking >= 0.5 else ""
         return (
-            f"{name} finished in {run.seconds:.1f} s: {100 * run.accuracy:.1f} %, labels only "
-            f"{100 * self.baselines[run.epochs][-1]['val_accuracy']:.1f} %, difference "
+            f"{name} finished in {run.seconds:.1f} s{asked}: {100 * run.accuracy:.1f} %, labels "
+            f"only {100 * self.baselines[run.epochs][-1]['val_accuracy']:.1f} %, difference "
             f"{self._gain(run)} points. One seed, {len(self.data.val):,} images: take less than "
             f"{self._tie(run.accuracy):.1f} points as a tie."
         )
@@ -346,12 +319,12 @@ class Distiller(LiveFigure):
         return 196 * math.sqrt(2 * share * (1 - share) / n)
 
     def _show_table(self) -> None:
-        rows = [
-            ("labels only", "", "", n, f"{100 * rows[-1]['val_accuracy']:.1f} %", "",
-             f"{rows[-1]['seconds']:.1f}", "recorded")
-            for n, rows in sorted(self.baselines.items()) if n == self.epochs.value or self._used(n)
-        ]  # fmt: skip
+        lengths = {self.epochs.value, *(run.epochs for run in self.runs)}
+        known = sorted(self.baselines.keys() & lengths)
+        rows = [_labels_only(n, self.baselines[n]) for n in known]
         for run in self.runs:
+            if run.compared and run.epochs not in self.baselines:
+                rows.append(_labels_only(f"{len(run.compared)} of {run.epochs}", run.compared, CANCELLED))
             accuracy = "–" if run.accuracy is None else f"{100 * run.accuracy:.1f} %"
             length = f"{len(run.rows)} of {run.epochs}" if run.state != FINISHED else run.epochs
             rows.append(
@@ -360,48 +333,18 @@ class Distiller(LiveFigure):
             )  # fmt: skip
         self.table.value = _table(rows)
 
-    def _used(self, epochs: int) -> bool:
-        return any(run.epochs == epochs for run in self.runs)
-
     @styled
     def still(self) -> Figure:
         """The recorded baseline and every run so far, in one picture."""
-        figure = new_figure(7, 3.6, "Distilled here, against labels only", self.data.name)
-        axes = figure.subplots()
-        for n in sorted({run.epochs for run in self.runs} or {self.epochs.value}):
-            rows = self.baselines.get(n, [])
-            label = f"labels only, {_epochs(n)}"
-            axes.plot(*_points(rows), color=STUDENT, ls="--", marker="s", ms=5, label=label)
-        for run in self.runs:
-            if run.rows:
-                label = f"#{run.number}: T = {run.temperature:.3g}, weight {run.soft_weight:.2f}"
-                axes.plot(*_points(run.rows), color=DISTILLED, marker="o", label=label,
-                          alpha=1 if run is self.runs[-1] else 0.5)  # fmt: skip
-        axes.set(xlabel="epoch", ylabel="validation accuracy")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        percent_axis(axes.yaxis, None)
-        axes.grid(axis="y")
-        axes.legend(loc="lower right")
-        return figure
+        lengths = {run.epochs for run in self.runs} or {self.epochs.value}
+        shown = {n: self.baselines[n] for n in lengths & self.baselines.keys()}
+        return still(shown, self.runs, self.data.name)
 
 
-def _epochs(number: int) -> str:
-    return f"{number} epoch{'' if number == 1 else 's'}"
-
-
-def _points(rows: list[Row]) -> tuple[list[float], list[float]]:
-    return [row["epoch"] for row in rows], [row["val_accuracy"] for row in rows]
-
-
-def _set_curve(line: Any, *curves: list[Row]) -> None:
-    """One or several learning curves in one artist, with a gap between them."""
-    x: list[float] = []
-    y: list[float] = []
-    for rows in curves:
-        epochs, values = _points(rows)
-        x += [*epochs, math.nan]
-        y += [*values, math.nan]
-    line.set_data(x, y)
+def _labels_only(length: int | str, rows: list[Row], state: str = "recorded") -> tuple[Any, ...]:
+    """A line of the table."""
+    accuracy, seconds = rows[-1]["val_accuracy"], rows[-1]["seconds"]
+    return "labels only", "", "", length, f"{100 * accuracy:.1f} %", "", f"{seconds:.1f}", state
 
 
 def _table(rows: list[tuple[Any, ...]]) -> str:

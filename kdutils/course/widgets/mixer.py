@@ -19,12 +19,15 @@ from ..plots.style import (
     STUDENT,
     TEACHER,
     array,
+    draw_picture,
     new_figure,
     probabilities,
+    short,
     styled,
+    telling_classes,
     temperature_axis,
 )
-from .live import HIGHEST, LOWEST, LiveFigure, check_classes, weight_slider
+from .live import HIGHEST, LOWEST, LiveFigure, check_classes, number_field, weight_slider
 from .stage import Array, Bars, Word
 
 
@@ -39,11 +42,12 @@ class LossMixer(LiveFigure):
         label: int,
         classes: Sequence[str],
         data_name: str = "",
+        image: Any = None,
     ) -> None:
         super().__init__(
             "Three sets of bars: how the soft targets, the label, and both together push each "
             "logit of the student, and how long the two vectors are at every temperature. The "
-            "text below says the same in numbers."
+            "label has a yellow band. The text below says the same in numbers."
         )
         self.teacher = array(teacher_logits_row).astype(np.float64)
         self.student = array(student_logits_row).astype(np.float64)
@@ -57,7 +61,9 @@ class LossMixer(LiveFigure):
             raise ValueError(f"Label {label} is not one of the {len(classes)} classes.")
         self.label, self.classes, self.data_name = int(label), tuple(classes), data_name
         self.temperature.value = 4.0
+        self.image_shown = image
         self.soft_weight = weight_slider(0.9)
+        self.typed_weight = number_field(self.soft_weight, "weight", 0, 1)
         self.keep_t2 = controls.Checkbox(
             value=True, description="multiply the soft loss by T²", indent=False
         )
@@ -65,7 +71,7 @@ class LossMixer(LiveFigure):
         self.soft_weight.observe(self._reweigh, "value")
         self.keep_t2.observe(self.refresh, "value")
         self._set_weight()
-        rows = self._temperature_row(), [self.soft_weight, self.keep_t2]
+        rows = self._temperature_row(), [self.soft_weight, self.typed_weight, self.keep_t2]
         self._assemble(scene, moving, *rows)
 
     def _soft(self, temperature: float, keep_t2: bool) -> Array:
@@ -91,25 +97,32 @@ class LossMixer(LiveFigure):
 
     def _build(self) -> tuple[list[Artist], list[Artist]]:
         title = "How the two losses push the student's logits"
-        self.figure = new_figure(9, 3.9, title, self.data_name)
-        panels = self.figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.25))
         self._grid = np.geomspace(LOWEST, HIGHEST, 40)
-        reach = max(
-            np.abs(self._hard()).max(), *(np.abs(self._soft(t, True)).max() for t in self._grid)
-        )
-        kinds = (
-            ("soft targets", TEACHER),
-            ("label", STUDENT),
-            ("sum", PALETTE[4]),
-        )
+        soft = np.abs([self._soft(t, True) for t in self._grid])
+        reach = max(np.abs(self._hard()).max(), soft.max())
+        scores = soft.max(0)
+        scores[self.label] = np.inf
+        self._rows, note = telling_classes(scores, "those that are pushed most")
+        names = [self.classes[row] for row in self._rows]
+        size = 9, 3.9 + 0.16 * max(0, len(names) - 10)
+        self.figure = new_figure(*size, title, self.data_name, note=note)
+        shown = self.image_shown is not None
+        ratios = (0.75, 1, 1, 1, 1.25)[0 if shown else 1 :]
+        panels = list(self.figure.subplots(1, len(ratios), width_ratios=ratios))
+        if shown:
+            axes = panels.pop(0)
+            draw_picture(axes, self.image_shown)
+            axes.set_title(short(f"label: {self.classes[self.label]}", 18), fontsize=9)
+        kinds = ("soft targets", TEACHER), ("label (yellow)", STUDENT), ("sum", PALETTE[4])
         self._bars = []
         for axes, (name, colour) in zip(panels, kinds, strict=False):
             axes.set(xlim=(-1.65 * reach, 1.65 * reach), title=name)
             axes.set_xlabel("push on the logit\n(minus the gradient)")
-            axes.axhspan(self.label - 0.5, self.label + 0.5, color=BAND, zorder=0)
+            place = int(np.flatnonzero(self._rows == self.label)[0])
+            axes.axhspan(place - 0.5, place + 0.5, color=BAND, zorder=0)
             axes.axvline(0, color=GREY, lw=0.8)
             axes.spines["left"].set_visible(False)
-            self._bars.append(Bars(axes, self.classes, colour, named=axes is panels[0]))
+            self._bars.append(Bars(axes, names, colour, named=axes is panels[0]))
         curves, moving = self._build_lengths(panels[3])
         return curves, [*(bars.artist for bars in self._bars), *moving]
 
@@ -147,16 +160,19 @@ class LossMixer(LiveFigure):
         self._stage.set_scene()
         self.refresh()
 
-    def _update(self) -> tuple[list[Word], str]:
+    def _update(self) -> tuple[list[Word], str, str]:
         temperature, pushes = self.temperature.value, self.pushes()
         for bars, push in zip(self._bars, pushes, strict=True):
-            bars.update(push, [f"{v:+.2f}" if abs(v) >= 0.005 else "" for v in push])
+            shown = push[self._rows]
+            bars.update(shown, [f"{v:+.2f}" if abs(v) >= 0.005 else "" for v in shown])
         self._cursor.set_xdata([temperature, temperature])
         self._dot.set_data([temperature], [max(float(np.linalg.norm(pushes[0])), 1e-12)])
         low = 2 * self._cursor.axes.get_ylim()[0]
         words = [Word(self._cursor.axes, 1.1 * LOWEST, low, f"T = {temperature:.2f}")]
         words += [word for bars in self._bars for word in bars.words]
-        return words, self._describe(*pushes)
+        soft, hard = (float(np.linalg.norm(push)) for push in pushes[:2])
+        said = f"T = {temperature:.2f}: soft targets push by {soft:.2f}, the label by {hard:.2f}"
+        return words, said, self._describe(*pushes)
 
     def _describe(self, soft_push: Array, hard_push: Array, total: Array) -> str:
         soft, hard, both = (float(np.linalg.norm(v)) for v in (soft_push, hard_push, total))
@@ -195,16 +211,18 @@ def loss_mixer(
     label: int,
     classes: Sequence[str],
     data_name: str = "",
+    image: Any = None,
 ) -> LossMixer:
     """One image's two gradients on the student's logits, and their sum, under two sliders.
 
     Args:
         teacher_logits_row, student_logits_row: float (C,).
         label: the true class, 0..C-1.
-        classes: C names.
+        classes: C names, C >= 2.
         data_name: for the title.
+        image: uint8 (channels, H, W), to be shown beside the bars.
 
     Raises:
         ValueError: shapes, names or the label do not fit together.
     """
-    return LossMixer(teacher_logits_row, student_logits_row, label, classes, data_name)
+    return LossMixer(teacher_logits_row, student_logits_row, label, classes, data_name, image)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,11 +35,16 @@ class Run:
     state: str = RUNNING
     rows: list[Row] = field(default_factory=list)  # one a finished epoch, as in `History`
     batches: list[float] = field(default_factory=list)  # share right, one a batch
+    compared: list[Row] = field(default_factory=list)  # of labels only, trained for this run
+    begun: int = 0  # epochs that were finished before the first of `batches`
+    comparing: bool = False  # whether `batches` are those of labels only
+    asking: float = 0.0  # seconds that the teacher took, not the student
     error: str = ""
 
     @property
     def seconds(self) -> float:
-        return self.rows[-1]["seconds"] if self.rows else 0.0
+        """Of training the student: what the teacher took to answer is not its fault."""
+        return max(0.0, self.rows[-1]["seconds"] - self.asking) if self.rows else 0.0
 
     @property
     def accuracy(self) -> float | None:
@@ -76,12 +82,17 @@ class WatchedTargets:
     ) -> None:
         self.targets, self.on_block, self.stop = targets, on_block, stop
         self.fingerprint = targets.fingerprint
+        self.seconds = 0.0  # spent here so far
 
     def epoch(self, views: list[int] | None) -> Tensor:
         """As `SoftTargets.epoch`."""
-        if isinstance(self.targets, SoftTargets):
-            self._ask(self.targets, views)
-        return self.targets.epoch(views)
+        began = time.perf_counter()
+        try:
+            if isinstance(self.targets, SoftTargets):
+                self._ask(self.targets, views)
+            return self.targets.epoch(views)
+        finally:
+            self.seconds += time.perf_counter() - began
 
     def _ask(self, targets: SoftTargets, views: list[int] | None) -> None:
         """Have every block ready; `on_block(number, how_many)` where the teacher must be asked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +17,11 @@ from scipy.spatial.distance import squareform
 from scipy.stats import spearmanr
 
 from ..plots import relative_similarity, similarity_heatmaps, similarity_mesh
-from ..plots.style import TEACHER, array, new_figure, styled
+from ..plots.style import TEACHER, array, new_figure, short, styled
 from .live import LiveFigure, check_classes, check_rows
 from .stage import Array, Word
+
+MOST_NAMES = 30  # leaves of a tree with a name
 
 
 def class_tree(similarity: Array) -> dict[str, Any]:
@@ -28,7 +31,12 @@ def class_tree(similarity: Array) -> dict[str, Any]:
 
 
 def rank_agreement(first: Array, second: Array) -> float:
-    """Spearman's correlation of the pairs above the diagonal: do both rank the pairs alike?"""
+    """Spearman's correlation of the pairs above the diagonal: do both rank the pairs alike?
+
+    NaN for fewer than three classes: one pair has no ranking.
+    """
+    if len(first) < 3:
+        return math.nan
     above = np.triu_indices(len(first), 1)
     return float(spearmanr(first[above], second[above]).statistic)
 
@@ -37,21 +45,26 @@ class Tree:
     """A dendrogram whose lines and names can move: one artist and C words."""
 
     def __init__(self, axes: Axes, classes: Sequence[str], title: str) -> None:
-        self.axes, self.classes, self.words = axes, tuple(classes), list[Word]()
+        self.axes, self.words = axes, list[Word]()
+        self.classes = [short(name, 24) for name in classes]
         self.artist = axes.add_collection(LineCollection([], colors=TEACHER, linewidths=1.6))
         axes.set(xlim=(1, 0), ylim=(10 * len(classes), 0), yticks=[], title=title)
         axes.set(xlabel="distance, 1 - similarity", xticks=(0, 0.5, 1))
         axes.spines["left"].set_visible(False)
+        # Every so many leaves have a name, so that names do not cover one another.
+        self.every = -(-len(classes) // MOST_NAMES)
         # Keeps the room that the names will need.
-        widest = max(self.classes, key=len) + " "
-        axes.text(-0.03, 5, widest, size=8, alpha=0)
+        axes.text(-0.03, 5, max(self.classes, key=len) + " ", size=8, alpha=0)
 
     def update(self, similarity: Array) -> None:
         tree = class_tree(similarity)
         lines = zip(tree["dcoord"], tree["icoord"], strict=True)
         self.artist.set_segments([np.column_stack(line) for line in lines])
-        names = (self.classes[leaf] for leaf in tree["leaves"])
-        self.words = [Word(self.axes, -0.03, 10 * i + 5, name) for i, name in enumerate(names)]
+        self.words = [
+            Word(self.axes, -0.03, 10 * place + 5, self.classes[leaf])
+            for place, leaf in enumerate(tree["leaves"])
+            if place % self.every == 0
+        ]
 
 
 class ClassMap(LiveFigure):
@@ -90,7 +103,9 @@ class ClassMap(LiveFigure):
 
     def _build(self) -> list[Artist]:
         rows = 1 if self.truth is None else 2
-        self.figure = new_figure(7.6, 1.3 + 1.95 * rows, "Which classes look alike", self.data_name)
+        high = max(1.95, 0.17 * min(len(self.classes), MOST_NAMES))
+        title = "Which classes look alike"
+        self.figure = new_figure(7.6, 1.3 + high * rows, title, self.data_name)
         panels = self.figure.subplots(rows, 2, squeeze=False, width_ratios=(1.25, 1))
         self._mesh = similarity_mesh(panels[0, 0], self.similarity, self.classes)
         panels[0, 0].set_title("the teacher")
@@ -106,13 +121,16 @@ class ClassMap(LiveFigure):
             self._true_tree.update(self.truth)
         return [self._mesh, self._tree.artist]
 
-    def _update(self) -> tuple[list[Word], str]:
+    def _update(self) -> tuple[list[Word], str, str]:
         temperature, found = self.temperature.value, self.similarity
         self._mesh.set_data(np.ma.masked_where(np.eye(len(found), dtype=bool), found))
         self._tree.update(found)
         words = [Word(self._mesh.axes, len(found) - 0.5, -1, f"T = {temperature:.2f}", "rm")]
         words += self._tree.words + ([] if self.truth is None else self._true_tree.words)
-        return words, self._describe(found)
+        rows, columns = np.triu_indices(len(found), 1)
+        best = int(found[rows, columns].argmax())
+        pair = f"{self.classes[rows[best]]} and {self.classes[columns[best]]}"
+        return words, f"T = {temperature:.2f}: most alike are {pair}", self._describe(found)
 
     def _describe(self, found: Array) -> str:
         rows, columns = np.triu_indices(len(found), 1)
@@ -127,7 +145,7 @@ class ClassMap(LiveFigure):
             f"classes runs from {values.min():.2f} to {values.max():.2f}, {values.mean():.2f} on "
             "average."
         )
-        if self.truth is None:
+        if self.truth is None or len(self.classes) < 3:
             return words
         return f"{words} Rank agreement with the truth: {rank_agreement(found, self.truth):.2f}."
 
@@ -151,7 +169,7 @@ def class_map(
     Args:
         logits: float (N, C), of images that the teacher has not trained on.
         labels: int64 (N,).
-        classes: C names.
+        classes: C names, C >= 2.
         truth: (C, C) known similarity in [0, 1] (`ImageData.similarity`), or None.
         data_name: for the title.
 

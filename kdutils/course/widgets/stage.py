@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from ..plots.style import INK
+from ..plots.style import INK, short
 
 Array = NDArray[Any]
 
@@ -102,13 +102,17 @@ class Bars:
     def __init__(self, axes: Axes, classes: Sequence[str], colour: str, named: bool = True) -> None:
         n = len(classes)
         axes.set(ylim=(n - 0.5, -0.5), yticks=range(n))
-        axes.set_yticklabels(classes if named else [])
         axes.tick_params(axis="y", length=0)
         self.axes, self.words = axes, list[Word]()
+        self.rename(classes if named else [""] * n)
         self.artist = axes.add_collection(PolyCollection([], facecolors=colour, linewidths=0))
         self.gap = 0.02 * float(np.diff(axes.get_xlim())[0])
         top = np.arange(n) - 0.36
         self._y = np.stack([top, top, top + 0.72, top + 0.72], axis=1)
+
+    def rename(self, names: Sequence[str]) -> None:
+        """Other names for the bars; the stage's background must be drawn anew after it."""
+        self.axes.set_yticklabels([short(name, 24) for name in names])
 
     def update(self, values: Array, words: Iterable[str]) -> None:
         zero = np.zeros_like(values)

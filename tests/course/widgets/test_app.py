@@ -9,9 +9,10 @@ import ipywidgets
 import nbformat
 import pytest
 import torch
+import widget_bench
 
 from kdutils import data, metrics, pretrained, train
-from kdutils.course.widgets import LiveFigure, app, bench, demo
+from kdutils.course.widgets import LiveFigure, app, demo
 from kdutils.data import ImageData
 from kdutils.views import epoch_views
 
@@ -138,12 +139,12 @@ def test_the_mixer_shows_an_image_worth_mixing(shown: demo.Demo) -> None:
 
 
 def test_bench_takes_the_time_of_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = bench.change_times(changes=3)
+    found = widget_bench.change_times(changes=3)
     assert [one.figure for one in found] == list(app.TABS)
     assert all(0 < one.median_ms <= one.p90_ms * 1.001 and one.changes == 3 for one in found)
-    assert "Target 60 ms" in bench.report(found)
+    assert "Target 60 ms" in widget_bench.report(found)
     slow = replace(found[0], median_ms=61.0)
-    assert f"too slow: {slow.figure}" in bench.report([slow])
+    assert f"too slow: {slow.figure}" in widget_bench.report([slow])
 
 
 def test_the_app_has_no_outputs_to_go_stale(checkout: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import io
 import math
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import ipywidgets
 import numpy as np
@@ -17,6 +19,7 @@ from PIL import Image
 
 from kdutils import losses
 from kdutils.course import plots, widgets
+from kdutils.course.widgets import demo
 
 CLASSES = tuple(f"class {letter}" for letter in "ABCDEFGHIJ")
 
@@ -114,6 +117,7 @@ def test_controls_are_labelled_and_none_is_an_output(make: Make) -> None:
     assert live.alt and live.text.value
     # With a tooltip, ipywidgets' JavaScript fails to draw the image (seen in a browser).
     assert live.image.tooltip is None
+    assert ":focus-visible" in "".join(one.value for one in family if type(one) is ipywidgets.HTML)
 
 
 @each
@@ -125,6 +129,77 @@ def test_presets_and_sweep_move_the_slider(make: Make) -> None:
     for step in (1, live.play.max, live.play.min):
         live.play.value = step
     assert live.temperature.value == pytest.approx(0.5)
+
+
+@each
+def test_who_moves_the_slider_ends_the_sweep(make: Make) -> None:
+    live = make()
+    live.play_button.click()
+    assert live.play.playing and "pause" in live.play_button.description
+    live.play.value = 10
+    swept = live.temperature.value
+    live.temperature.value = 7.0
+    assert not live.play.playing and "sweep" in live.play_button.description
+    live.play.value = 11  # the browser counted once more before it heard of it
+    assert live.temperature.value == 7.0
+    live.play_button.click()
+    live.play.value = 1
+    assert live.temperature.value < swept, "the next sweep starts at the cold end and moves it"
+
+
+def test_a_sweep_says_its_end_not_each_step() -> None:
+    live = _explorer()
+    live.play.playing = True
+    before, texts = live.status.value, set()
+    for step in (5, 10, 15):
+        live.play.value = step
+        texts.add(live.text.value)
+        assert live.status.value == before
+    live.play.playing = False
+    assert len(texts) == 3 and f"T = {live.temperature.value:.2f}" in live.status.value
+
+
+@each
+def test_what_is_said_aloud_is_one_line(make: Make) -> None:
+    live = make()
+    live.temperature.value = 3.0
+    assert "role='status'" in live.status.value and "role='status'" not in live.text.value
+    said = re.sub("<[^>]+>", "", live.status.value)
+    assert said.startswith("T = 3.00: ") and len(said) < 90
+
+
+@each
+def test_every_control_has_a_name(make: Make) -> None:
+    """The buttons of a Play have none, so it stays out of sight and a button with words plays."""
+    live = make()
+    assert live.play.layout.display == "none" and live.play_button.description
+    assert live.typed in list(_family(live)) and live.typed.description == "T"
+    assert live.temperature.readout is False  # it would announce, and snap, in logarithms
+
+
+@pytest.mark.parametrize(
+    ("typed", "got"),
+    [("10", 10.0), ("3,5", 3.5), (" T = 2.25 ", 2.25), ("0", 0.5), ("-4", 0.5), ("99", 20.0)],
+)
+def test_a_typed_temperature_is_what_was_typed(typed: str, got: float) -> None:
+    live = _explorer()
+    live.typed.value = typed
+    assert live.temperature.value == got, "exactly, not the nearest step of the slider"
+    assert live.typed.value == f"{got:.2f}" and f"T = {got:.2f}" in live.text.value
+
+
+@pytest.mark.parametrize("typed", ["warm", "", "nan", "inf", "1e", "<b>"])
+def test_what_is_no_number_changes_nothing(typed: str) -> None:
+    live = _explorer()
+    live.temperature.value = 2 ** (5 / 12)  # 1.3348...: more digits than the field shows
+    live.typed.value = typed
+    assert live.temperature.value == 2 ** (5 / 12) and live.typed.value == "1.33"
+
+
+def test_a_typed_weight_is_what_was_typed() -> None:
+    live = _mixer()
+    live.typed_weight.value = "0,37"
+    assert live.soft_weight.value == 0.37 and "soft weight 0.37" in live.text.value
 
 
 @each
@@ -171,7 +246,7 @@ def test_the_longest_bar_shrinks_as_the_teacher_is_softened() -> None:
 
 def test_picker_offers_classes_confusion_and_disagreement() -> None:
     live = _explorer()
-    assert live.picker.options[:2] == (widgets.CONFUSED, widgets.DISAGREE)
+    assert live.picker.options[:2] == (widgets.CONFUSED, widgets.DISAGREE)  # none is sure here
     assert set(CLASSES) <= set(live.picker.options)
     live.picker.value = "class C"
     assert int(LABELS[live.index]) == 2
@@ -261,6 +336,104 @@ def test_names_are_escaped() -> None:
     assert "&lt;b&gt;bad" in live.text.value
 
 
+def test_the_first_picture_is_a_telling_one() -> None:
+    """Sure at T = 1, with a runner-up that warmth brings out: temperature does most on it."""
+    shown = demo.shapes()
+    live = widgets.temperature_explorer(
+        shown.images, shown.labels, shown.teacher_logits, shown.classes, shown.student_logits
+    )
+    assert live.picker.options[:3] == (widgets.HIDDEN, widgets.CONFUSED, widgets.DISAGREE)
+    assert live.temperature.value == 1
+    logits = shown.teacher_logits[live.index]
+    cold, warm = (losses.softened(logits, t).sort(descending=True) for t in (1.0, 4.0))
+    assert cold.indices[0] == shown.labels[live.index]
+    assert cold.values[0] > 0.9 > warm.values[0] and warm.values[1] > 2 * warm.values[2]
+    every = shown.teacher_logits
+    change = [losses.softened(every, t).max(-1).values for t in (1.0, 4.0)]
+    drop = change[0] - change[1]
+    assert drop[live.index] > drop.quantile(0.9), "on which the slider does much"
+    live.picker.value = widgets.CONFUSED
+    assert float(losses.softened(shown.teacher_logits[live.index], 1.0).max()) < 0.6
+
+
+def _made_up(classes: int, shape: tuple[int, ...] = (3, 32, 32), n: int = 40) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(classes)
+    logits = 3 * torch.randn(2, n, classes, generator=generator)
+    images = torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=generator)
+    return {"images": images, "labels": torch.arange(n) % classes, "logits": logits}
+
+
+@pytest.mark.parametrize("classes", [2, 3, 12, 120])
+def test_any_number_of_classes(classes: int) -> None:
+    made = _made_up(classes, n=max(40, classes))
+    names = [f"class number {k}" for k in range(classes)]
+    teacher, student = made["logits"]
+    explorer = widgets.temperature_explorer(
+        made["images"], made["labels"], teacher, names, student, "made up"
+    )
+    for choice in (explorer.picker.options[0], explorer.picker.options[-1]):
+        explorer.picker.value, explorer.temperature.value = choice, 4.0
+        label = int(made["labels"][explorer.index])
+        assert label in explorer._rows and int(student[explorer.index].argmax()) in explorer._rows
+        shown = [text.get_text() for text in explorer._bars[0].axes.get_yticklabels()]
+        assert shown == [names[row] for row in explorer._rows]
+    mixer = widgets.loss_mixer(teacher[1], student[1], int(made["labels"][1]), names)
+    truth = (teacher.T @ teacher).sigmoid()
+    maps = widgets.class_map(teacher, made["labels"], names, truth)
+    for live in (explorer, mixer, maps):
+        live.temperature.value = 2.0
+        assert _pixels(live).shape[1] <= 900 and _pixels(live).shape[0] <= 1200
+        assert plots.png(live.still())
+        assert len(live.text.value) < 3000, "a reader has no use for every class"
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64), (3, 224, 160)])
+def test_images_of_any_size_and_grey(shape: tuple[int, ...]) -> None:
+    made = _made_up(10, shape)
+    teacher, student = made["logits"]
+    live = widgets.temperature_explorer(made["images"], made["labels"], teacher, CLASSES, student)
+    seen = live.image.value
+    live.which.value = 2
+    assert live.image.value != seen and plots.png(live.still())
+    pixels = np.asarray(live._photo.get_array())
+    assert pixels.shape == (*shape[1:], 3)
+    assert shape[0] == 3 or (pixels[..., 0] == pixels[..., 2]).all(), "grey stays grey"
+    image = made["images"][live.index]
+    widgets.loss_mixer(teacher[0], student[0], 0, CLASSES, image=image)
+
+
+def test_the_mixer_shows_its_image_and_says_what_yellow_is() -> None:
+    without = _mixer()
+    live = widgets.loss_mixer(TEACHER[0], STUDENT[0], 0, CLASSES, image=IMAGES[0])
+    drawn = [one.get_array() for axes in live.figure.axes for one in axes.images]
+    assert len(drawn) == 1 and np.array_equal(drawn[0], IMAGES[0].permute(1, 2, 0))
+    assert not any(axes.images for axes in without.figure.axes)
+    for one in (live, without):
+        assert any("yellow" in axes.get_title("left") for axes in one.figure.axes)
+    assert "yellow band" in _explorer()._caption.get_text()
+
+
+@pytest.mark.parametrize("name", ["US$ or CA$", "$\\frac", "<img src=x onerror=alert(1)>", "a&b"])
+def test_text_of_a_name_is_no_markup(name: str) -> None:
+    names = (*CLASSES[:9], name)
+    labels = torch.full_like(LABELS, 9)
+    teacher = TEACHER.clone()
+    teacher[:, 9] += 6
+    every = [
+        widgets.temperature_explorer(IMAGES, labels, teacher, names, STUDENT, name),
+        widgets.loss_mixer(teacher[0], STUDENT[0], 9, names, name, IMAGES[0]),
+        widgets.class_map(teacher, LABELS, names, data_name=name),
+    ]
+    for live in every:
+        live.temperature.value = 3.0
+        texts = [text for axes in live.figure.axes for text in axes.get_yticklabels()]
+        texts += [text for axes in live.figure.axes for text in (*axes.texts, axes.title)]
+        assert not any(text.get_parse_math() for text in (*texts, *live.figure.texts))
+        assert "<img" not in live.text.value + live.status.value
+        assert html.escape(name) in live.text.value
+        assert plots.png(live.still())
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -269,6 +442,7 @@ def test_names_are_escaped() -> None:
         (lambda: widgets.temperature_explorer(IMAGES, LABELS, TEACHER, CLASSES[:9]), "9 names"),
         (lambda: widgets.loss_mixer(TEACHER[:1], STUDENT[:1], 0, CLASSES), "one image"),
         (lambda: widgets.loss_mixer(TEACHER[0], STUDENT[0], 10, CLASSES), "Label 10"),
+        (lambda: widgets.class_map(TEACHER[:, :1], LABELS, CLASSES[:1]), "two classes"),
         (lambda: widgets.class_map(TEACHER, LABELS[:9], CLASSES), "as many"),
         (lambda: widgets.class_map(TEACHER, LABELS, CLASSES, np.eye(3)), r"\(10, 10\)"),
     ],

@@ -1,6 +1,6 @@
 """How long one change of a slider takes, from the new value to the new picture and words.
 
-    python -m kdutils.course.widgets.bench
+    python tests/widget_bench.py
 
 Python's share only: the browser's own drawing of the PNG comes on top, some milliseconds.
 """
@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...timing import machine
-from . import app, demo
-from .live import HIGHEST, LOWEST, LiveFigure
+from kdutils.course.widgets import HIGHEST, LOWEST, LiveFigure, app, demo
+from kdutils.timing import machine
 
 TARGET_MS = 60.0  # a change that takes longer is seen to lag behind the mouse
 CHANGES = 60
