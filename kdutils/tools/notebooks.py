@@ -22,7 +22,7 @@ from ..runtime.files import atomic_path
 SCRIPT_FORMAT = "py:percent"
 PAIRING = {
     "formats": f"ipynb,scripts//{SCRIPT_FORMAT}",
-    "cell_metadata_filter": "all,-scrolled,-collapsed,-execution",
+    "cell_metadata_filter": "all,-scrolled,-collapsed,-execution,-trusted",
 }
 METADATA = {
     "jupytext": PAIRING,

@@ -119,9 +119,10 @@ show(figure, "One image and the teacher's probabilities for it at T = 1, 4 and 2
 # ## 2 · Drag it yourself
 #
 # The slider below holds real outputs: the teacher's, and those of the student that notebook 03
-# trained on labels. Drag the temperature, press a preset, or press play. Choose "most confused" to
-# meet the images that the teacher found hardest, or "teacher and student disagree". Watch the bars,
-# the entropy, and the last column: which classes the student would have to learn about from this
+# trained on labels. Drag the temperature, press a preset, or press play. The first images are
+# those of which the teacher seems quite sure at $T = 1$ and has more to say when warm. Choose "most
+# confused" to meet the images that it found hardest, or "teacher and student disagree". Watch the
+# bars, the entropy, and the last column: which classes the student would have to learn about from this
 # image, if it were taught by these soft targets.
 
 # %%
@@ -133,8 +134,8 @@ explorer = widgets.temperature_explorer(
 explorer
 
 # %% [markdown]
-# Reading this on a web page, without a running kernel? Here is the image that the teacher is most
-# confused by, held still.
+# Reading this on a web page, without a running kernel? Here is an image of which
+# the teacher seems certain at $T = 1$, held still at three temperatures.
 
 # %%
 show(explorer.still(), "Three stills of the temperature slider: the same image at a low, a middle "

@@ -96,8 +96,9 @@ distance = metrics.kl_divergence(
 distance[teacher_logits.argmax(-1) != labels] = 0  # an image on which the teacher is right
 row = int(distance.argmax())
 mixer = loss_mixer(
-    teacher_logits[row], student_logits[row], int(labels[row]), classes, data_name=data.name
-)
+    teacher_logits[row], student_logits[row], int(labels[row]), classes, data_name=data.name,
+    image=data.val.images[row],
+)  # fmt: skip
 mixer
 
 # %%

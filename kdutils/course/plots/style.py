@@ -173,7 +173,8 @@ def show(figure: Figure, alt: str, caption: str | None = None) -> None:
     size = {"alt": alt, "width": round(SCREEN * figure.get_figwidth())}
     display(bundle, metadata={"image/png": size}, raw=True)
     caption = caption or alt
-    note = f"<p style='color:#57606a;max-width:60em'><em>{html.escape(caption)}</em></p>"
+    ink = "color:var(--jp-ui-font-color1, #57606a)"  # the reader's theme decides: it may be dark
+    note = f"<p style='{ink};max-width:60em'><em>{html.escape(caption)}</em></p>"
     display({"text/html": note, "text/plain": caption}, raw=True)
 
 

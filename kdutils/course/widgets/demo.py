@@ -265,7 +265,12 @@ def _facts(model: torch.nn.Module, epochs: int, data: ImageData) -> dict[str, An
 
 def _baseline(part: ImageData, epochs: int) -> list[Row]:
     """The rows of a student trained on labels only, seed 0, by the recipe `SHORT`."""
-    rows = fit(models.build("student", 0, len(part.classes)), part, replace(SHORT, epochs=epochs), progress=False).rows
+    rows = fit(
+        models.build("student", 0, len(part.classes)),
+        part,
+        replace(SHORT, epochs=epochs),
+        progress=False,
+    ).rows
     return [{key: round(value, 4) for key, value in row.items()} for row in rows]
 
 

@@ -324,7 +324,9 @@ class Distiller(LiveFigure):
         rows = [_labels_only(n, self.baselines[n]) for n in known]
         for run in self.runs:
             if run.compared and run.epochs not in self.baselines:
-                rows.append(_labels_only(f"{len(run.compared)} of {run.epochs}", run.compared, CANCELLED))
+                rows.append(
+                    _labels_only(f"{len(run.compared)} of {run.epochs}", run.compared, CANCELLED)
+                )
             accuracy = "–" if run.accuracy is None else f"{100 * run.accuracy:.1f} %"
             length = f"{len(run.rows)} of {run.epochs}" if run.state != FINISHED else run.epochs
             rows.append(

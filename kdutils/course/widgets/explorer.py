@@ -20,7 +20,7 @@ from ..plots.style import (
     STUDENT,
     TEACHER,
     array,
-    bare,
+    draw_pixels,
     new_figure,
     percent_axis,
     picture,
@@ -177,10 +177,8 @@ class TemperatureExplorer(LiveFigure):
 
     def _build_picture(self, place: Any) -> list[Artist]:
         axes = self.figure.add_subplot(place)
-        bare(axes)
-        pixels = picture(self.images[0])
-        how = "nearest" if max(pixels.shape) <= 64 else "auto"
-        self._photo = axes.imshow(pixels, interpolation=how)
+        draw_pixels(axes, picture(self.images[0]))
+        self._photo = axes.images[0]
         # Not an axis label: those are drawn with the axes, into the background.
         style = {"ha": "center", "va": "top", "transform": axes.transAxes}
         self._caption = axes.text(0.5, -0.04, "label\nband", **style)

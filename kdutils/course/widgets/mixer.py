@@ -19,8 +19,9 @@ from ..plots.style import (
     STUDENT,
     TEACHER,
     array,
-    draw_picture,
+    draw_pixels,
     new_figure,
+    picture,
     probabilities,
     short,
     styled,
@@ -111,7 +112,7 @@ class LossMixer(LiveFigure):
         panels = list(self.figure.subplots(1, len(ratios), width_ratios=ratios))
         if shown:
             axes = panels.pop(0)
-            draw_picture(axes, self.image_shown)
+            draw_pixels(axes, picture(self.image_shown))
             axes.set_title(short(f"label: {self.classes[self.label]}", 18), fontsize=9)
         kinds = ("soft targets", TEACHER), ("label (yellow)", STUDENT), ("sum", PALETTE[4])
         self._bars = []

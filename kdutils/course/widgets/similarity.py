@@ -17,6 +17,7 @@ from scipy.spatial.distance import squareform
 from scipy.stats import spearmanr
 
 from ..plots import relative_similarity, similarity_heatmaps, similarity_mesh
+from ..plots.similarity import SIMILARITY
 from ..plots.style import TEACHER, array, new_figure, short, styled
 from .live import LiveFigure, check_classes, check_rows
 from .stage import Array, Word
@@ -112,7 +113,7 @@ class ClassMap(LiveFigure):
         panels[0, 0].tick_params(labelbottom=rows == 1)  # the truth below has the same columns
         self._tree = Tree(panels[0, 1], self.classes, "its family tree")
         bar = self.figure.colorbar(self._mesh, ax=panels[:, 0], shrink=0.8, aspect=30, pad=0.02)
-        bar.set_label("similarity, 0 to 1")
+        bar.set_label(SIMILARITY)
         bar.outline.set_visible(False)
         if self.truth is not None:
             similarity_mesh(panels[1, 0], self.truth, self.classes)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: all,-scrolled,-collapsed,-execution
+#     cell_metadata_filter: all,-scrolled,-collapsed,-execution,-trusted
 #     text_representation:
 #       extension: .py
 #       format_name: percent
