@@ -20,6 +20,7 @@ from ..plots.style import (
     TEACHER,
     array,
     draw_pixels,
+    log_axis,
     new_figure,
     picture,
     probabilities,
@@ -113,12 +114,12 @@ class LossMixer(LiveFigure):
         if shown:
             axes = panels.pop(0)
             draw_pixels(axes, picture(self.image_shown))
-            axes.set_title(short(f"label: {self.classes[self.label]}", 18), fontsize=9)
+            axes.set_xlabel(f"label:\n{short(self.classes[self.label], 14)}", fontsize=8.5)
         kinds = ("soft targets", TEACHER), ("label (yellow)", STUDENT), ("sum", PALETTE[4])
         self._bars = []
         for axes, (name, colour) in zip(panels, kinds, strict=False):
             axes.set(xlim=(-1.65 * reach, 1.65 * reach), title=name)
-            axes.set_xlabel("push on the logit\n(minus the gradient)")
+            axes.set_xlabel("push on the logit\n= minus gradient")
             place = int(np.flatnonzero(self._rows == self.label)[0])
             axes.axhspan(place - 0.5, place + 0.5, color=BAND, zorder=0)
             axes.axvline(0, color=GREY, lw=0.8)
@@ -137,6 +138,7 @@ class LossMixer(LiveFigure):
         temperature_axis(axes, LOWEST, HIGHEST)
         axes.set(yscale="log", title="length of each push", xlabel="temperature T\n")
         axes.set_ylim(0.05 * max(every.min(), 1e-4), 12 * every.max())
+        log_axis(axes.yaxis)
         axes.grid(axis="y")
         self._curves = {
             True: axes.plot([], [], color=TEACHER, label="soft, with T²")[0],
@@ -201,6 +203,7 @@ class LossMixer(LiveFigure):
         axes.axhline(hard, color=STUDENT, ls="--", label="label")
         temperature_axis(axes, LOWEST, HIGHEST)
         axes.set(yscale="log", ylabel=f"length of the push, soft weight {weight:g}")
+        log_axis(axes.yaxis)
         axes.grid(axis="y")
         axes.legend()
         return figure

@@ -68,6 +68,16 @@ class Tree:
         ]
 
 
+def _named_mesh(axes: Axes, values: Array, classes: Sequence[str]) -> Any:
+    """`similarity_mesh`; of many classes every so many have a name, and only at the side."""
+    mesh = similarity_mesh(axes, values, classes)
+    every = -(-len(classes) // MOST_NAMES)
+    if every > 1:
+        axes.set_xticks([])
+        axes.set_yticks(range(0, len(classes), every), [short(c, 24) for c in classes[::every]])
+    return mesh
+
+
 class ClassMap(LiveFigure):
     """What `class_map` returns; `similarity` is the drawn matrix."""
 
@@ -108,7 +118,7 @@ class ClassMap(LiveFigure):
         title = "Which classes look alike"
         self.figure = new_figure(7.6, 1.3 + high * rows, title, self.data_name)
         panels = self.figure.subplots(rows, 2, squeeze=False, width_ratios=(1.25, 1))
-        self._mesh = similarity_mesh(panels[0, 0], self.similarity, self.classes)
+        self._mesh = _named_mesh(panels[0, 0], self.similarity, self.classes)
         panels[0, 0].set_title("the teacher")
         panels[0, 0].tick_params(labelbottom=rows == 1)  # the truth below has the same columns
         self._tree = Tree(panels[0, 1], self.classes, "its family tree")
@@ -116,7 +126,7 @@ class ClassMap(LiveFigure):
         bar.set_label(SIMILARITY)
         bar.outline.set_visible(False)
         if self.truth is not None:
-            similarity_mesh(panels[1, 0], self.truth, self.classes)
+            _named_mesh(panels[1, 0], self.truth, self.classes)
             panels[1, 0].set_title("the truth")
             self._true_tree = Tree(panels[1, 1], self.classes, "its family tree")
             self._true_tree.update(self.truth)
@@ -126,7 +136,8 @@ class ClassMap(LiveFigure):
         temperature, found = self.temperature.value, self.similarity
         self._mesh.set_data(np.ma.masked_where(np.eye(len(found), dtype=bool), found))
         self._tree.update(found)
-        words = [Word(self._mesh.axes, len(found) - 0.5, -1, f"T = {temperature:.2f}", "rm")]
+        top = -0.5 - 0.05 * len(found)
+        words = [Word(self._mesh.axes, len(found) - 0.5, top, f"T = {temperature:.2f}", "rm")]
         words += self._tree.words + ([] if self.truth is None else self._true_tree.words)
         rows, columns = np.triu_indices(len(found), 1)
         best = int(found[rows, columns].argmax())
