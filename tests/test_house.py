@@ -41,14 +41,7 @@ KNOWN: dict[str, set[str]] = {
     "floors": set(),
     "files": {
         "kdutils/course/pitfalls.py",
-<<<<<<< HEAD
-        "kdutils/course/widgets/distiller.py",
         "kdutils/data.py",
-=======
-        "kdutils/course/plots/__init__.py",
-        "kdutils/grading.py",
-        "kdutils/grading_checks.py",
->>>>>>> d453d4c (App: served without anything from outside, kernels end with their page; trusted=true stays out of scripts; captions follow the reader's theme; notebooks say what the first picture is)
         "kdutils/sources/cifar10.py",
         "kdutils/tools/bench.py",
         "kdutils/tools/notebooks.py",
