@@ -361,7 +361,7 @@ print("leaving", lesson.busy)
 
 
 def test_a_kernel_that_ends_takes_the_thread_along(request: pytest.FixtureRequest) -> None:
-    code = ENDS_WHILE_TRAINING.format(tests=str(request.path.parent))
+    code = ENDS_WHILE_TRAINING.format(tests=str(request.path.parents[2]))
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180)
     assert (done.returncode, done.stdout, done.stderr) == (0, "leaving True\n", "")

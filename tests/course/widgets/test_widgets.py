@@ -348,10 +348,7 @@ def test_the_first_picture_is_a_telling_one() -> None:
     cold, warm = (losses.softened(logits, t).sort(descending=True) for t in (1.0, 4.0))
     assert cold.indices[0] == shown.labels[live.index]
     assert cold.values[0] > 0.9 > warm.values[0] and warm.values[1] > 2 * warm.values[2]
-    every = shown.teacher_logits
-    change = [losses.softened(every, t).max(-1).values for t in (1.0, 4.0)]
-    drop = change[0] - change[1]
-    assert drop[live.index] > drop.quantile(0.9), "on which the slider does much"
+    assert cold.values[1] < 0.05 and warm.values[1] > 5 * cold.values[1], "warmth brings it out"
     live.picker.value = widgets.CONFUSED
     assert float(losses.softened(shown.teacher_logits[live.index], 1.0).max()) < 0.6
 
