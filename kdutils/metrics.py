@@ -37,18 +37,17 @@ class Metrics:
 
 
 def summarise(logits: Tensor, labels: Tensor) -> Metrics:
-    """Accuracy, NLL and ECE of logits (N, C) against labels (N,).
+    """Accuracy, NLL and ECE of float logits (N, C) against whole labels (N,), N >= 1, C >= 2.
 
     ECE: Guo et al. 2017, arXiv:1706.04599, 15 equal bins, L1 norm.
 
     Raises:
-        ValueError: there are no images, or the lengths differ.
+        ValueError: there are no images, shapes do not fit, logits are NaN or a label names no class.
     """
-    if len(logits) != len(labels) or len(labels) == 0:
-        raise ValueError(f"{len(logits)} rows of logits and {len(labels)} labels cannot be scored.")
+    labels = _check(logits, labels)
     from torchmetrics.functional.classification import multiclass_calibration_error
 
-    logits, labels = logits.float().cpu(), labels.cpu()
+    logits = logits.float().cpu()
     ece = multiclass_calibration_error(
         logits.softmax(-1), labels, num_classes=logits.shape[1], n_bins=15, norm="l1"
     )
@@ -60,13 +59,34 @@ def summarise(logits: Tensor, labels: Tensor) -> Metrics:
     )
 
 
+def _check(logits: Tensor, labels: Tensor) -> Tensor:
+    """The labels as int64 on the CPU, once these can be scored."""
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
+        raise ValueError(
+            f"Logits of shape {tuple(logits.shape)} and labels of shape {tuple(labels.shape)} "
+            "cannot be scored; they must be (N, C) and (N,), with at least one image."
+        )
+    wrong = int(logits.float().softmax(-1).isnan().any(-1).sum())
+    if wrong:
+        raise ValueError(
+            f"The logits of {wrong:,} of {len(logits):,} images are NaN or infinite, so they cannot "
+            "be scored; the network diverged or was given broken weights or images."
+        )
+    if labels.is_floating_point() or labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(
+            f"Labels must be whole numbers from 0 to {logits.shape[1] - 1}; they are {labels.dtype} "
+            f"from {labels.min().item()} to {labels.max().item()}."
+        )
+    return labels.long().cpu()
+
+
 def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
     """(C, C) counts: rows are true classes, columns predictions."""
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-    return multiclass_confusion_matrix(
-        logits.argmax(-1).cpu(), labels.cpu(), num_classes=logits.shape[1]
-    )
+    labels = _check(logits, labels)
+    predicted = logits.argmax(-1).cpu()
+    return multiclass_confusion_matrix(predicted, labels, num_classes=logits.shape[1])
 
 
 def per_class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -91,7 +111,8 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> list[Reliabil
 
     The ECE is the count-weighted mean of |accuracy - confidence| (Guo et al. 2017, eq. 3).
     """
-    confidence, prediction = logits.float().softmax(-1).max(-1)
+    labels = _check(logits, labels)
+    confidence, prediction = logits.float().cpu().softmax(-1).max(-1)
     right = (prediction == labels).float()
     edges = torch.linspace(0, 1, bins + 1)
     which = torch.bucketize(confidence, edges[1:-1].contiguous(), right=True)
@@ -128,7 +149,8 @@ def class_similarity(logits: Tensor, labels: Tensor, temperature: float = 4.0) -
 
     Rows sum to one. Read off-diagonal entries as "how much does a row look like a column".
     """
-    probabilities = (logits.double() / temperature).softmax(-1)
+    labels = _check(logits, labels)
+    probabilities = (logits.cpu().double() / temperature).softmax(-1)
     classes = logits.shape[1]
     totals = torch.zeros(classes, classes, dtype=torch.float64)
     totals.index_add_(0, labels, probabilities)

@@ -1,7 +1,9 @@
-"""Latency and throughput, measured the way a careful engineer would.
+"""Latency, measured the way a careful engineer would.
 
 Warm-up first, a fixed number of threads, medians with the 10th and 90th percentile, models
 alternated within one run so that a busy machine hits all of them alike, the processor named.
+(`torch.utils.benchmark.Timer` warms up before every measurement, so alternating single calls with
+it would take three times as long.)
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .runtime.modes import device_of, layout_of
+from .runtime.modes import device_of, eval_mode, layout_of
 
 
 @dataclass(frozen=True)
@@ -49,29 +51,23 @@ def latency(
     *,
     calls: int = 50,
     warmup: int = 10,
-    input_shape: tuple[int, int, int] = (3, 32, 32),
+    input_shape: tuple[int, ...] = (3, 32, 32),
 ) -> Latency:
-    """How long one forward pass takes.
+    """How long one forward pass takes, on the device that the model is on.
 
     Args:
-        model: measured in eval mode under `inference_mode`, then left in the mode it was in.
+        model: measured in eval mode under `inference_mode`; every module is then put back into the
+            mode it was in.
         batch_size: images per call; 1 is what a phone does, 128 what a server does.
         threads: CPU threads; the global setting is put back afterwards.
         calls: timed calls after `warmup` untimed ones.
-        input_shape: one image.
+        input_shape: one image, in the type of the model's weights.
 
     Raises:
         ValueError: a size or count below one.
     """
     return compare({"model": model}, batch_size, threads, calls=calls, warmup=warmup,
                    input_shape=input_shape)["model"]  # fmt: skip
-
-
-def throughput(
-    model: nn.Module, batch_size: int = 128, threads: int = 1, *, calls: int = 20
-) -> float:
-    """Images per second in batches of `batch_size`: the inverse of the median latency."""
-    return latency(model, batch_size, threads, calls=calls, warmup=3).images_per_second
 
 
 def compare(
@@ -81,23 +77,29 @@ def compare(
     *,
     calls: int = 50,
     warmup: int = 10,
-    input_shape: tuple[int, int, int] = (3, 32, 32),
+    input_shape: tuple[int, ...] = (3, 32, 32),
 ) -> dict[str, Latency]:
     """`latency` of several models, interleaved: A B C, then C B A, and so on.
 
     A noisy neighbour or a processor that warms up then touches all models alike.
+
+    Raises:
+        ValueError: a size or count below one, or models on different devices.
     """
     if min(batch_size, threads, calls) < 1 or warmup < 0:
         raise ValueError(
-            f"Batch size, threads and calls must be at least 1, got {batch_size}, {threads} and "
-            f"{calls}."
+            f"Batch size, threads and calls must be at least 1 and warm-up 0, got {batch_size}, "
+            f"{threads}, {calls} and {warmup}."
         )
+    devices = {name: str(device_of(model)) for name, model in models.items()}
+    if len(set(devices.values())) > 1:
+        places = ", ".join(f"{name} on {device}" for name, device in devices.items())
+        raise ValueError(f"Only models on one device can be compared, but there is {places}.")
     images = torch.randn(batch_size, *input_shape)
-    with _quiet(models), _threads(threads), torch.inference_mode():
-        times = interleave(
-            {name: _caller(model, images) for name, model in models.items()}, calls, warmup
-        )
-    return {name: _latency(values, batch_size, threads) for name, values in times.items()}
+    jobs = {name: _caller(model, images) for name, model in models.items()}
+    with eval_mode(*models.values()), _threads(threads), torch.inference_mode():
+        times = interleave(jobs, calls, warmup)
+    return {name: _latency(seconds, batch_size, threads) for name, seconds in times.items()}
 
 
 def interleave(
@@ -113,66 +115,53 @@ def interleave(
         warmup: untimed rounds at the start.
         ready: by the same names: what is done before each time, untimed.
     """
-    ready = ready or {}
-    for _ in range(warmup):
-        for name, job in jobs.items():
-            ready.get(name, _nothing)()
-            job()
     times: dict[str, list[float]] = {name: [] for name in jobs}
+
+    def once(name: str) -> float:
+        if ready and name in ready:
+            ready[name]()
+        began = time.perf_counter()
+        jobs[name]()
+        return time.perf_counter() - began
+
+    for _ in range(warmup):
+        for name in jobs:
+            once(name)
     for number in range(rounds):
-        names = list(jobs) if number % 2 == 0 else list(reversed(jobs))
-        for name in names:
-            ready.get(name, _nothing)()
-            began = time.perf_counter()
-            jobs[name]()
-            times[name].append(time.perf_counter() - began)
+        for name in list(jobs) if number % 2 == 0 else list(reversed(jobs)):
+            times[name].append(once(name))
     return times
 
 
-def _nothing() -> None:
-    pass
+def machine(device: torch.device | str | None = None) -> str:
+    """In words: processor or GPU, threads that PyTorch uses, version of PyTorch.
 
-
-def machine() -> str:
-    """The processor in words: model, cores this process may use, precision it is fast in."""
-    return f"{_processor()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
+    Args:
+        device: what was measured on; None is the GPU where there is one.
+    """
+    kind = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")).type
+    name = torch.cuda.get_device_name(device) if kind == "cuda" else _processor()
+    return f"{name}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
 
 
 def _latency(seconds: list[float], batch_size: int, threads: int) -> Latency:
-    if len(seconds) == 1:
-        low = high = seconds[0]
-    else:
-        deciles = statistics.quantiles(seconds, n=10, method="inclusive")
-        low, high = deciles[0], deciles[-1]
-    return Latency(
-        1000 * statistics.median(seconds), 1000 * low, 1000 * high, batch_size, threads,
-        len(seconds),
-    )  # fmt: skip
+    many = seconds if len(seconds) > 1 else 2 * seconds
+    deciles = statistics.quantiles(many, n=10, method="inclusive")
+    low, middle, high = (1000 * s for s in (deciles[0], statistics.median(many), deciles[-1]))
+    return Latency(middle, low, high, batch_size, threads, len(seconds))
 
 
 def _caller(model: nn.Module, images: Tensor) -> Callable[[], object]:
-    on_device = images.to(device_of(model), memory_format=layout_of(model))
-    if on_device.device.type != "cuda":
-        return lambda: model(on_device)
+    types = [weight.dtype for weight in model.parameters() if weight.is_floating_point()]
+    device, dtype = device_of(model), types[0] if types else torch.float32
+    batch = images.to(device, dtype, memory_format=layout_of(model))
 
     def call() -> None:
-        model(on_device)
-        torch.cuda.synchronize()
+        model(batch)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     return call
-
-
-@contextlib.contextmanager
-def _quiet(models: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Every model in eval mode, and back."""
-    modes = {name: model.training for name, model in models.items()}
-    try:
-        for model in models.values():
-            model.eval()
-        yield
-    finally:
-        for name, model in models.items():
-            model.train(modes[name])
 
 
 @contextlib.contextmanager
@@ -186,8 +175,6 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _processor() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

@@ -94,7 +94,8 @@ PLANTED = (
         "tests/test_timing.py::test_each_call_is_in_eval_mode_on_as_many_threads_as_asked_for_after_a_warm_up",
     ),
     Planted(
-        "compare in train mode", "kdutils/timing.py", "model.eval()", "model.train()",
+        "compare in train mode", "kdutils/timing.py",
+        "eval_mode, layout_of", "restored_modes as eval_mode, layout_of",
         "tests/test_timing.py::test_each_call_is_in_eval_mode_on_as_many_threads_as_asked_for_after_a_warm_up",
     ),
     Planted(

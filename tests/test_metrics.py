@@ -33,6 +33,42 @@ def test_summarise_refuses_what_cannot_be_scored() -> None:
         metrics.summarise(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_network_that_diverged_is_not_scored(bad: float) -> None:
+    logits, labels = torch.zeros(8, 10), torch.arange(8) % 3
+    logits[2, 4], logits[5] = bad, bad
+    for measure in (metrics.summarise, metrics.confusion_matrix, metrics.reliability):
+        with pytest.raises(ValueError, match="2 of 8 images are NaN or infinite"):
+            measure(logits, labels)
+
+
+def test_masked_classes_are_scored() -> None:
+    logits = sure([0, 1, 2, 2])
+    logits[:, 0] = torch.tensor([0.0, -torch.inf, -torch.inf, -1e9])
+    assert metrics.summarise(logits, torch.tensor([0, 1, 2, 1])).accuracy == 0.75
+    assert metrics.summarise(logits, torch.tensor([0, 0, 0, 0])).nll == math.inf
+
+
+@pytest.mark.parametrize("classes", [2, 3, 100, 1000])
+@pytest.mark.parametrize("n", [1, 7])
+def test_one_image_and_any_number_of_classes(classes: int, n: int) -> None:
+    logits = sure([classes - 1] * n, classes, confidence=0.99)
+    labels = torch.full((n,), classes - 1, dtype=torch.int32)
+    found = metrics.summarise(logits, labels)
+    assert (found.accuracy, found.n) == (1.0, n)
+    assert found.nll == pytest.approx(-math.log(0.99), abs=1e-5)
+    assert found.ece == pytest.approx(0.01, abs=1e-5)
+    assert metrics.confusion_matrix(logits, labels)[-1, -1] == n
+    assert metrics.class_similarity(logits, labels).shape == (classes, classes)
+    assert len(metrics.reliability(logits, labels)) == 1
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [0.0, 1.0]])
+def test_labels_that_name_no_class_are_refused(labels: list[float]) -> None:
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        metrics.summarise(sure([0, 1]), torch.tensor(labels))
+
+
 def test_ece_is_the_weighted_gap_of_the_reliability_bins() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(500, 10, generator=generator)

@@ -18,7 +18,12 @@ def restored_modes(*models: nn.Module) -> Iterator[None]:
 
     `model.train(was_training)` would not do: it wakes a batch norm that somebody froze.
     """
-    modes = [(module, module.training) for model in models for module in model.modules()]
+    modes = [
+        (module, module.training)
+        for model in models
+        for module in model.modules()
+        if hasattr(module, "training")  # a frozen TorchScript module has no mode
+    ]
     try:
         yield
     finally:
@@ -31,7 +36,8 @@ def eval_mode(*models: nn.Module) -> Iterator[None]:
     """The models in eval mode, then every module back in its own mode."""
     with restored_modes(*models):
         for model in models:
-            model.eval()
+            if hasattr(model, "training"):
+                model.eval()
         yield
 
 
