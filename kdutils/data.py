@@ -11,32 +11,25 @@ choices are made on. `test` is looked at once per final model.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import html
-import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .runtime.errors import DataError
-
-if TYPE_CHECKING:
-    from .sources.cifar10 import Pixels
+from .runtime.files import DataError
+from .runtime.settings import settings
 
 __all__ = ["DataError", "ImageData", "Split", "download", "load"]
 
-NAMES = ("auto", "cifar10", "folder", "shapes")
 # Channel statistics of CIFAR-10's training images, on the scale 0..1. Every set of 32 x 32 colour
 # images has them, so that weights trained on one of these sets see the others as they saw their own.
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
-SHAPES_TRAIN, SHAPES_VAL, SHAPES_TEST = 10_000, 2_000, 4_000
 MOST_VAL = 5_000
 MOST_CLASSES = 1_000
 
@@ -266,28 +259,30 @@ def load(
         DataError: unknown name, data that is missing, damaged or unusable.
         ValueError: a size out of range.
     """
-    from .runtime.settings import settings
+    from . import sources
 
     asked = str(name) if name is not None else settings().data
-    cache = Path(cache) if cache is not None else settings().cache
     _check_sizes(train_size, val_size, test_size)
-    whole = _read(asked, cache)
-    n_val = whole.default_val if val_size is None else val_size
-    if n_val >= len(whole.train):
+    found = sources.read(asked, settings().cache if cache is None else Path(cache))
+    whole = Split(torch.from_numpy(found.train_images), torch.from_numpy(found.train_labels))
+    images, labels = torch.from_numpy(found.test_images), torch.from_numpy(found.test_labels)
+    test = Split(images, labels, whole.mean, whole.std)
+    n_val = val_size or found.val_size or max(1, min(MOST_VAL, len(whole) // 10))
+    if n_val >= len(whole):
         raise ValueError(
-            f"val_size is {n_val:,}, but {whole.name} has {len(whole.train):,} training images to "
-            "cut it from; ask for fewer."
+            f"val_size is {n_val:,}, but {found.name} has {len(whole):,} training image(s) to "
+            f"cut it from; {'ask for fewer' if len(whole) > 1 else 'add images'}."
         )
-    train, val = _cut(whole.train, n_val, seed)
+    train, val = _cut(whole, n_val, seed)
     return ImageData(
         train=_at_most(train, train_size, seed),
         val=val,
-        test=_at_most(whole.test, test_size, seed),
-        classes=whole.classes,
-        name=whole.name,
-        notice=whole.notice,
-        similarity=whole.similarity,
-        is_synthetic=whole.is_synthetic,
+        test=_at_most(test, test_size, seed),
+        classes=found.classes,
+        name=found.name,
+        notice=found.notice,
+        similarity=None if found.similarity is None else torch.from_numpy(found.similarity),
+        is_synthetic=found.is_synthetic,
     )
 
 
@@ -299,136 +294,11 @@ def download(cache: Path | None = None) -> None:
     Raises:
         DataError: no host delivers, or the disk is full.
     """
-    from .runtime.settings import settings
     from .sources import cifar10
 
-    cache = Path(cache) if cache is not None else settings().cache
+    cache = settings().cache if cache is None else Path(cache)
     if cifar10.local(cache) is None:
         cifar10.download(cache)
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """What a source gives: training and test images, before validation is cut off."""
-
-    train: Split
-    test: Split
-    classes: tuple[str, ...]
-    name: str
-    default_val: int
-    notice: str = ""
-    similarity: Tensor | None = None
-    is_synthetic: bool = False
-
-
-def _read(asked: str, cache: Path) -> _Whole:
-    """Find the source that `asked` names, and read it."""
-    word = asked.strip().lower()
-    if word == "auto":
-        return _auto(cache)
-    if word == "cifar10":
-        return _cifar10(cache)
-    if word == "shapes":
-        return _shapes(cache)
-    if word == "folder":
-        raise DataError(
-            "'folder' needs to know which folder: set KDUTILS_DATA=/path/to/folder, or call "
-            "load('/path/to/folder')."
-        )
-    path = Path(asked).expanduser()
-    if path.is_dir() or path.is_file() or any(mark in asked for mark in ("/", os.sep, "~")):
-        return _folder(path, cache)
-    close = difflib.get_close_matches(word.replace("-", ""), NAMES, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise DataError(
-        f"There is no data set named {asked!r}; take one of cifar10, shapes, auto, or the path of "
-        f"a folder of images.{hint}"
-    )
-
-
-def _folder(path: Path, cache: Path) -> _Whole:
-    from .sources import folder
-
-    decoded = folder.read(path, cache)
-    images, labels = (
-        {part: torch.from_numpy(arrays[part]) for part in ("train", "test")}
-        for arrays in (decoded.images, decoded.labels)
-    )
-    train = Split(images["train"], labels["train"])
-    test = Split(images["test"], labels["test"], train.mean, train.std)
-    return _Whole(train, test, decoded.classes, decoded.name, _tenth(train))
-
-
-def _cifar10(cache: Path) -> _Whole:
-    from .sources import cifar10
-
-    pixels = cifar10.local(cache)
-    return _from_pixels(cifar10.read(cifar10.download(cache)) if pixels is None else pixels)
-
-
-def _from_pixels(pixels: Pixels) -> _Whole:
-    train = Split(torch.from_numpy(pixels.train_images), torch.from_numpy(pixels.train_labels))
-    test = Split(torch.from_numpy(pixels.test_images), torch.from_numpy(pixels.test_labels))
-    return _Whole(train, test, pixels.classes, "CIFAR-10", _tenth(train))
-
-
-# Why "auto" fell back to shapes in this process. Asking the network anew at every call would cost
-# seconds each time, and might switch the data in the middle of a notebook.
-_fell_back: dict[Path, str] = {}
-
-
-def _auto(cache: Path) -> _Whole:
-    from .sources import cifar10
-
-    pixels = cifar10.local(cache)
-    if pixels is None and cache not in _fell_back:
-        try:
-            pixels = cifar10.read(cifar10.download(cache, hurry=True))
-        except DataError as error:
-            _fell_back[cache] = str(error).rstrip(".")
-    if pixels is not None:
-        return _from_pixels(pixels)
-    notice = (
-        "These are drawn shapes, not CIFAR-10: there is no good copy of it here, and "
-        f"{_fell_back[cache]}. Run `python -m kdutils data` to fetch it at any speed (170 MB), "
-        "then start this notebook again."
-    )
-    return replace(_shapes(cache), notice=notice)
-
-
-def _shapes(cache: Path) -> _Whole:
-    """The drawn set. Drawing takes some seconds, so the arrays are kept, named by the code."""
-    from .runtime import store
-    from .sources import shapes
-
-    made_by = hashlib.sha256(Path(shapes.__file__).read_bytes())
-    made_by.update(repr((np.__version__, SHAPES_TRAIN, SHAPES_VAL, SHAPES_TEST)).encode())
-    file = cache / "shapes.npz"
-    arrays = store.load_arrays(file, made_by.hexdigest())
-    if arrays is None:
-        arrays = {}
-        for part, n, seed in (("train", SHAPES_TRAIN + SHAPES_VAL, 0), ("test", SHAPES_TEST, 1)):
-            arrays[f"{part}_images"], arrays[f"{part}_labels"] = shapes.generate(n, seed)
-        store.save_arrays(file, made_by.hexdigest(), arrays)
-    train, test = (
-        Split(
-            torch.from_numpy(arrays[f"{part}_images"]), torch.from_numpy(arrays[f"{part}_labels"])
-        )
-        for part in ("train", "test")
-    )
-    return _Whole(
-        train=train,
-        test=test,
-        classes=tuple(shapes.CLASSES),
-        name="shapes",
-        default_val=SHAPES_VAL,
-        similarity=torch.as_tensor(np.asarray(shapes.SIMILARITY), dtype=torch.float32),
-        is_synthetic=True,
-    )
-
-
-def _tenth(train: Split) -> int:
-    return max(1, min(MOST_VAL, len(train) // 10))
 
 
 def _check_sizes(*sizes: int | None) -> None:

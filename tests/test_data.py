@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import socket
+import tarfile
 import time
 import warnings
 from collections.abc import Callable
@@ -20,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
-from kdutils import data
+from kdutils import data, sources
 from kdutils.data import DataError, ImageData, Split, load
-from kdutils.runtime import store
+from kdutils.runtime import files
 from kdutils.sources import cifar10, folder
 
 if TYPE_CHECKING:
@@ -42,12 +44,12 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work.mkdir(parents=True)
     monkeypatch.chdir(work)
     monkeypatch.delenv("KDUTILS_DATA", raising=False)
-    monkeypatch.setattr(data, "_fell_back", {})
+    monkeypatch.setattr(sources, "_fell_back", {})
     monkeypatch.setattr(cifar10, "HOSTS", ())
     monkeypatch.setattr(cifar10, "DECIDE_SECONDS", 1.0)
     monkeypatch.setattr(cifar10, "UNPACKED", 1_000_000)
     for name, size in (("TRAIN", 200), ("VAL", 40), ("TEST", 100)):
-        monkeypatch.setattr(data, f"SHAPES_{name}", size)
+        monkeypatch.setattr(sources, f"SHAPES_{name}", size)
 
 
 @pytest.fixture
@@ -211,7 +213,7 @@ def test_sizes_below_one(sizes: dict[str, int], cache: Path) -> None:
         load("shapes", cache=cache, **sizes)
 
 
-@pytest.mark.parametrize("module", [data, cifar10, folder, store])
+@pytest.mark.parametrize("module", [data, sources, cifar10, folder, files])
 def test_importing_stays_light(module: ModuleType) -> None:
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
     names = {
@@ -223,7 +225,7 @@ def test_importing_stays_light(module: ModuleType) -> None:
         )
         if name is not None
     }
-    assert not names & {"torchvision", "tqdm", "PIL", "pooch"}
+    assert not names & {"torchvision", "tqdm", "PIL", "filelock"}
 
 
 # ---------------------------------------------------------------- shapes
@@ -382,7 +384,7 @@ def test_full_disk_while_keeping_the_decoded_images(
     assert len(got.test) == 10  # the images themselves are fine
     assert list(cache.iterdir()) == []
     with pytest.warns(UserWarning, match="could not be kept"):
-        store.save_arrays(cache / "x.npz", "f", {})
+        files.save_arrays(cache / "x.npz", "f", {})
 
 
 def _edit(root: Path, what: str) -> None:
@@ -411,12 +413,17 @@ def _edit(root: Path, what: str) -> None:
         (cat / "000.png").write_text("buy milk")
     elif what == "cut short":
         (cat / "000.png").write_bytes((cat / "001.png").read_bytes()[:900])
-    elif what == "grey":
-        Image.new("L", (32, 32)).save(cat / "000.png")
     elif what == "deep grey":
         Image.new("I;16", (32, 32)).save(cat / "000.png")
     elif what == "64x64":
-        Image.new("RGB", (64, 64)).save(cat / "000.png")
+        Image.new("RGB", (64, 64)).save(cat / "001.png")
+    elif what == "loop":
+        (cat / "deeper").symlink_to(cat, target_is_directory=True)
+    elif what == "link to itself":
+        (cat / "again").symlink_to(cat / "again")
+    elif what == "one class":
+        shutil.rmtree(root / "train" / "dog")
+        shutil.rmtree(root / "test" / "dog")
     elif what == "other classes":
         (root / "test" / "cat").rename(root / "test" / "wolf")
     elif what == "dead link":
@@ -437,9 +444,11 @@ def _edit(root: Path, what: str) -> None:
         ("text", r"notes\.txt is not an image; .*move it"),
         ("not an image", r"000\.png is not a readable image .*replace or remove"),
         ("cut short", r"000\.png is not a readable image"),
-        ("grey", r"000\.png is a grey image \(mode L\).*convert\('RGB'\)"),
-        ("deep grey", r"000\.png is a grey image \(mode I;16\)"),
-        ("64x64", r"000\.png is 64x64 pixels, but every image must be 32x32; resize"),
+        ("deep grey", r"000\.png has more than 8 bits a pixel \(mode I;16\)"),
+        ("64x64", r"is 64x64 pixels?.*32x32.*give all images one size"),
+        ("loop", r"deeper is a link to a folder that holds it; remove the link"),
+        ("link to itself", r"again cannot be read .*replace or remove"),
+        ("one class", r"has one class, 'cat'; a classifier needs two"),
         ("other classes", "same classes, but only one of them has 'cat', 'wolf'"),
         ("dead link", r"zzz\.png cannot be read .*replace or remove"),
         ('{"classes": ["cat", "wolf"]}', "only one of the two has 'dog', 'wolf'"),
@@ -459,6 +468,61 @@ def test_what_can_be_wrong_with_a_folder(tmp_path: Path, cache: Path, what: str,
         load(root, cache=cache)
     assert "\n" not in str(caught.value)
     assert not cache.exists() or not list(cache.iterdir())
+
+
+@pytest.mark.parametrize("size", [(28, 28), (64, 48), (5, 9)])
+def test_images_of_another_size_and_grey_ones(
+    tmp_path: Path, cache: Path, size: tuple[int, int]
+) -> None:
+    from torchvision.datasets import ImageFolder
+
+    root = write_images(tmp_path / "pets")
+    rng = np.random.default_rng(2)
+    for number, path in enumerate(sorted(root.rglob("*.png"))):
+        pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert("L" if number % 3 else "RGB").save(path)
+    for _ in range(2):  # decoded, then from the cache
+        got = load(root, cache=cache)
+        assert got.train.images.shape == (18, 3, size[1], size[0])
+        assert got.mean == got.val.mean == got.test.mean != data.MEAN
+    have = {image.numpy().tobytes() for image in got.test.images}
+    want = {np.asarray(i).transpose(2, 0, 1).tobytes() for i, _ in ImageFolder(root / "test")}
+    assert have == want
+
+
+def test_class_names_in_both_spellings_of_accents(tmp_path: Path, cache: Path) -> None:
+    composed, apart = "\u00e9lan", "e\u0301lan"
+    root = write_images(tmp_path / "animals", (composed, "ibex"))
+    (root / "test" / composed).rename(root / "test" / apart)
+    (root / "dataset.json").write_text(json.dumps({"classes": ["ibex", apart]}))
+    got = load(root, cache=cache)
+    assert got.classes == ("ibex", composed) and len(got.test) == 10
+    (root / "train" / apart).mkdir()  # where the file system keeps both, they are one class
+    Image.new("RGB", (32, 32)).save(root / "train" / apart / "new.png")
+    assert len(load(root, cache=cache, val_size=1).train) == 20
+
+
+def test_a_description_with_a_byte_order_mark(tmp_path: Path, cache: Path) -> None:
+    root = write_images(tmp_path / "pets")
+    (root / "dataset.json").write_bytes(b"\xef\xbb\xbf" + b'{"name": "Pets"}')
+    assert load(root, cache=cache).name == "Pets"
+
+
+def test_a_home_of_nobody(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDUTILS_DATA", "~no-such-user/pets")
+    with pytest.raises(DataError, match="~no-such-user/pets does not exist; set KDUTILS_DATA"):
+        load(cache=cache)
+
+
+def test_one_image_in_all_is_too_few(tmp_path: Path, cache: Path) -> None:
+    from kdutils.sources.pixels import Pixels
+
+    one, label = np.zeros((1, 3, 8, 8), dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    alone = Pixels(one, label, one, label, ("a", "b"), "alone")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "read", lambda *_: alone)
+        with pytest.raises(ValueError, match=r"alone has 1 training image\(s\).*add images"):
+            load("alone", cache=cache)
 
 
 def test_a_very_small_folder(tmp_path: Path, cache: Path) -> None:
@@ -779,12 +843,12 @@ def test_full_disk_during_the_download_and_the_unpacking(
     assert not (cache / cifar10.ARCHIVE).exists()
     monkeypatch.setattr(cifar10, "open", open)
 
-    def copy(source: Any, target: Any) -> None:
+    def copy(source: Any, target: Any, *_: Any) -> None:
         target.write(source.read(10))
         raise FULL
 
     with monkeypatch.context() as broken:
-        broken.setattr(shutil, "copyfileobj", copy)
+        broken.setattr(tarfile, "copyfileobj", copy)
         with pytest.raises(DataError, match="The disk is full"):
             load("cifar10", cache=cache)
     assert not (cache / cifar10.FOLDER).exists() and not list(cache.glob(".unpack-*"))
@@ -798,6 +862,7 @@ def test_two_downloads_at_once(
 ) -> None:
     use(monkeypatch, server, "fast")
     cache.mkdir()
-    with cifar10._alone(cache), pytest.raises(DataError, match="another process is downloading"):
+    lock = FileLock(cache / f"{cifar10.ARCHIVE}.lock")
+    with lock, pytest.raises(DataError, match="another process is downloading"):
         load("cifar10", cache=cache)
     assert_is_cifar(load("cifar10", cache=cache))

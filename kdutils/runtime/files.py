@@ -1,13 +1,23 @@
-"""Where files lie, and writing them so that a reader never sees half of one."""
+"""Files written so that a reader never sees half of one, and errors with a name of their own."""
 
 from __future__ import annotations
 
 import errno
 import os
 import tempfile
+import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class DataError(ValueError):
+    """Something is wrong with the data; the message says what, and what to do about it."""
 
 
 class DiskFull(OSError):
@@ -70,3 +80,37 @@ def _disk_is_full(error: Exception, part: Path) -> bool:
     except OSError as problem:
         return problem.errno in full
     return False
+
+
+def load_arrays(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
+    """The arrays kept in `path`, or None: not there, made from something else, or damaged."""
+    import numpy as np
+
+    try:
+        # A zip file, so a checksum guards each array.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+            if str(kept["fingerprint"]) != fingerprint:
+                return None
+            return {key: kept[key] for key in kept.files if key != "fingerprint"}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def save_arrays(path: Path, fingerprint: str, arrays: dict[str, np.ndarray]) -> None:
+    """Keep `arrays` in `path`, whole or not at all.
+
+    When it cannot be written (full disk, no permission) the arrays in memory are still good, so
+    this warns in one sentence and goes on.
+    """
+    import numpy as np
+
+    try:
+        with atomic_path(path) as part, open(part, "wb") as file:
+            np.savez(file, fingerprint=np.array(fingerprint), **arrays)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        warnings.warn(
+            f"{path.name} could not be kept in {path.parent} ({reason}), so the next start makes "
+            "it again; free some space or make that folder writable.",
+            stacklevel=2,
+        )

@@ -10,7 +10,6 @@ Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 20
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import os
 import queue
@@ -23,8 +22,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from ..runtime.errors import DataError
+from ..runtime.files import DataError
+from .pixels import Pixels
 
 HOSTS: tuple[str, ...] = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",  # official
@@ -63,31 +62,16 @@ class _HostTrouble(Exception):
     """This host is of no use now; another may be. The message says what happened."""
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """CIFAR-10 in memory: uint8 (N, 3, 32, 32) images and int64 (N,) labels of both splits."""
-
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    classes: tuple[str, ...]
-
-
 # ---------------------------------------------------------------- what is on this machine
-
-
-def places(cache: Path) -> tuple[Path, ...]:
-    """Where a copy may lie: ours, then where torchvision's users customarily keep it."""
-    return (cache, Path("data"), Path("..", "data"))
 
 
 def local(cache: Path) -> Pixels | None:
     """Read a copy that is already on this machine; None without one.
 
-    A damaged copy is passed over with a warning (and removed where it is our own).
+    It may be ours, or lie where torchvision's users customarily keep it. A damaged copy is passed
+    over with a warning (and removed where it is our own).
     """
-    for place in places(cache):
+    for place in (cache, Path("data"), Path("..", "data")):
         try:
             if (place / FOLDER).is_dir():
                 return read(place)
@@ -97,7 +81,7 @@ def local(cache: Path) -> Pixels | None:
             damaged = ""
         archive = place / ARCHIVE
         if archive.is_file():
-            if _md5(archive) == MD5:
+            if _is_whole(archive):
                 return read(_unpack(archive, cache))
             damaged = (
                 f"{archive} is truncated or was tampered with: its checksum is not CIFAR-10's; "
@@ -127,30 +111,28 @@ def read(root: Path) -> Pixels:
         ) from error
     parts = [np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)) for part in (train, test)]
     labels = [np.asarray(part.targets, dtype=np.int64) for part in (train, test)]
-    return Pixels(parts[0], labels[0], parts[1], labels[1], tuple(train.classes))
+    return Pixels(parts[0], labels[0], parts[1], labels[1], tuple(train.classes), "CIFAR-10")
 
 
-def _md5(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def _is_whole(archive: Path) -> bool:
+    """Whether the file is there and has CIFAR-10's checksum."""
+    from torchvision.datasets.utils import check_integrity
+
+    return check_integrity(archive, MD5)
 
 
 def _unpack(archive: Path, cache: Path) -> Path:
     """Unpack a verified archive into the cache folder, whole or not at all; returns that folder."""
+    from torchvision.datasets.utils import extract_archive
+
     target = cache / FOLDER
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".unpack-") as scratch:
-            fresh = Path(scratch, FOLDER)
-            fresh.mkdir()
-            with tarfile.open(archive) as tar:
-                for member in tar:  # plain files of that one folder; nothing can land elsewhere
-                    if member.isfile() and os.path.dirname(member.name) == FOLDER:
-                        with open(fresh / os.path.basename(member.name), "wb") as out:
-                            shutil.copyfileobj(tar.extractfile(member), out)
+            extract_archive(archive, scratch)
             if target.exists():  # damaged, or we would not be here
                 shutil.rmtree(target)
-            os.replace(fresh, target)
+            os.replace(Path(scratch, FOLDER), target)
     except tarfile.TarError as error:
         raise DataError(f"{archive} cannot be unpacked ({error}); remove it.") from error
     except OSError as error:
@@ -273,28 +255,23 @@ def _open(url: str, start: int, length: int | None, timeout: float) -> Any:
         raise _HostTrouble(f"answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _HostTrouble(_in_words(error)) from error
-    whole = _whole_size(response)
-    if whole is not None and whole != SIZE:
+    if _range(response)[1] not in (None, SIZE):
         response.close()
         raise _HostTrouble("sends something that is not the archive")
     return response
 
 
-def _whole_size(response: Any) -> int | None:
-    """The size of the whole file by the response's headers, None where they do not say."""
-    if response.status == 206:
-        whole = response.headers.get("Content-Range", "").rpartition("/")[2]
-    else:
-        whole = response.headers.get("Content-Length", "")
-    return int(whole) if whole.isdigit() else None
+def _range(response: Any) -> tuple[int, int | None]:
+    """(first byte that this response brings, size of the whole file if the headers say it).
 
-
-def _starts_at(response: Any) -> int:
-    """The first byte that this response brings: 0 when the server ignored the Range."""
+    A server that ignores the Range sends everything, from byte 0 on.
+    """
     if response.status != 206:
-        return 0
-    first = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(first) if first.isdigit() else -1
+        length = response.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdigit() else None
+    piece, _, whole = response.headers.get("Content-Range", "").rpartition("/")
+    first = piece.removeprefix("bytes ").partition("-")[0]
+    return int(first) if first.isdigit() else -1, int(whole) if whole.isdigit() else None
 
 
 def _receive(response: Any) -> bytes:
@@ -339,9 +316,11 @@ def download(cache: Path, *, hosts: Sequence[str] | None = None, hurry: bool = F
         TooSlow: only with `hurry`; no host is quick enough, and none was waited for.
         DataError: no host delivers, or the disk is full.
     """
+    from filelock import FileLock, Timeout
+
     hosts = HOSTS if hosts is None else tuple(hosts)
     archive, part = cache / ARCHIVE, cache / f"{ARCHIVE}.part"
-    if archive.is_file() and _md5(archive) == MD5:
+    if _is_whole(archive):
         return _unpack(archive, cache)
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -356,9 +335,14 @@ def download(cache: Path, *, hosts: Sequence[str] | None = None, hurry: bool = F
     else:
         samples = [Sample(url) for url in hosts]  # all here already; hosts only if it is damaged
     try:
-        with _alone(cache):
+        with FileLock(f"{archive}.lock", timeout=0):  # two processes would spoil the .part file
             _fetch_all(samples, part, hurry)
             os.replace(part, archive)
+    except Timeout as error:
+        raise DataError(
+            f"another process is downloading CIFAR-10 into {cache} at this moment; wait for it to "
+            "end"
+        ) from error
     except OSError as error:  # of the disk: those of the network are _HostTrouble
         raise _cannot_save(error, cache) from error
     return _unpack(archive, cache)
@@ -411,7 +395,7 @@ def _fetch_all(samples: list[Sample], part: Path, hurry: bool) -> None:
                 if _size(part) <= before:  # a whole round, and not a byte gained
                     break
                 continue
-            if _size(part) == SIZE and _md5(part) == MD5:
+            if _is_whole(part):
                 return
             part.unlink()  # tampered, or pieces of different files
             spoiled += 1
@@ -455,7 +439,7 @@ def _fetch(url: str, part: Path, bar: Any, until: float | None) -> None:
     """
     have = _size(part)
     with _open(url, have, None, DECIDE_SECONDS if until else SILENCE_SECONDS) as response:
-        start = _starts_at(response)
+        start, _ = _range(response)
         if start not in (0, have):
             raise _HostTrouble("sends another piece of the archive than asked for")
         chunk = _receive(response)
@@ -483,32 +467,3 @@ def _check_pace(began: float, got: int, missing: int, until: float | None) -> No
     left = missing * (now - began) / got
     if now - began > DECIDE_SECONDS and now + left > until + PATIENCE_SECONDS:
         raise TooSlow(f"the download became slow, {left / 60:.0f} minutes were left")
-
-
-@contextmanager
-def _alone(cache: Path) -> Iterator[None]:
-    """Hold the lock on the .part file: two processes writing it would spoil it.
-
-    The system lets go of the lock when the process ends, however it ends.
-    """
-    with open(cache / f"{ARCHIVE}.lock", "wb") as file:
-        try:
-            if os.name == "nt":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _busy(cache) from error
-        except PermissionError as error:  # Windows' word for "locked"
-            raise _busy(cache) from error
-        yield
-
-
-def _busy(cache: Path) -> DataError:
-    return DataError(
-        f"another process is downloading CIFAR-10 into {cache} at this moment; wait for it to end"
-    )

@@ -6,9 +6,10 @@
         train/dog/...
         test/cat/...
 
-Decoding 60,000 files takes most of a minute, reading 60,000 decoded images under a second. So the
-pixels are kept in the cache folder, beside a fingerprint of the files: every name, size and time
-of change. Any change to any file gives another fingerprint, and the images are decoded again.
+Images may have any size, one for the whole set; grey ones become RGB. Decoding 60,000 files takes
+most of a minute, reading 60,000 decoded images under a second. So the pixels are kept in the cache
+folder, beside a fingerprint of the files: every name, size and time of change. Any change to any
+file gives another fingerprint, and the images are decoded again.
 """
 
 from __future__ import annotations
@@ -16,37 +17,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.errors import DataError
-from ..runtime.store import load_arrays, save_arrays
+from ..runtime.files import DataError, load_arrays, save_arrays
+from .pixels import Pixels
 
-SIDE = 32
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 # The endings that torchvision's ImageFolder takes (a test holds the two lists together).
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
 CLUTTER = frozenset({"thumbs.db", "desktop.ini"})  # what file managers leave behind
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 CHUNK = 256  # images a thread decodes before it reports progress
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """The pixels of a folder, in memory.
-
-    `images` is {"train": ..., "test": ...}, uint8 (N, 3, 32, 32); `labels` the same, int64 (N,).
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    images: dict[str, np.ndarray]
-    labels: dict[str, np.ndarray]
 
 
 # One image file: path, size, and the two times (nanoseconds) of its last change. The second, which
@@ -55,19 +46,23 @@ class Decoded:
 _File = tuple[str, int, int, int]
 
 
-def read(folder: Path, cache: Path) -> Decoded:
+def read(folder: Path, cache: Path) -> Pixels:
     """Decode the images of `folder`, or take them from `cache` when nothing has changed.
 
     Both splits come in a fixed random order rather than class by class, so that any stretch of
     consecutive images holds every class.
 
     Raises:
-        DataError: no such folder, no classes, a file that is no 32x32 colour image, classes that
-            differ between train and test or from dataset.json.
+        DataError: no such folder, no classes, a file that is no image of the others' size, classes
+            that differ between train and test or from dataset.json.
     """
     described = _describe(folder)
-    classes = _class_order(folder, described)
-    files = {part: [_scan(folder / part / c) for c in classes] for part in ("train", "test")}
+    places = _class_folders(folder)
+    classes = _class_order(folder, places["train"], described)
+    files = {
+        part: [[file for place in places[part][c] for file in _scan(place)] for c in classes]
+        for part in places
+    }
     for part, of_class in files.items():
         for name, found in zip(classes, of_class, strict=True):
             if not found:
@@ -80,19 +75,21 @@ def read(folder: Path, cache: Path) -> Decoded:
     arrays = load_arrays(store, fingerprint)
     if arrays is None:
         arrays = {}
+        first = files["train"][0][0][0]
         for part, of_class in files.items():
             labels = np.repeat(np.arange(len(classes)), [len(found) for found in of_class])
             order = np.random.default_rng(0).permutation(len(labels))
             paths = [file[0] for found in of_class for file in found]
-            arrays[f"{part}_images"] = _decode([paths[i] for i in order], folder / part)
+            arrays[f"{part}_images"] = _decode([paths[i] for i in order], first, part)
             arrays[f"{part}_labels"] = labels[order].astype(np.int64)
         save_arrays(store, fingerprint, arrays)
-    return Decoded(
-        name=str(described.get("name") or folder.resolve().name),
-        classes=classes,
-        images={part: arrays[f"{part}_images"] for part in files},
-        labels={part: arrays[f"{part}_labels"] for part in files},
-    )
+    name = str(described.get("name") or folder.resolve().name)
+    return Pixels(**arrays, classes=classes, name=name)
+
+
+def _same(name: str) -> str:
+    """One spelling for letters with accents, which systems write in two ways (NFC, NFD)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _describe(folder: Path) -> dict[str, Any]:
@@ -101,49 +98,57 @@ def _describe(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        described = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        described = json.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a mark
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} is not readable JSON ({error}); mend or remove it.") from error
     if not isinstance(described, dict):
         raise DataError(f'{file} must hold an object such as {{"name": "…", "classes": ["…"]}}.')
-    classes = described.get("classes", [])
+    classes = described.get("classes") or []
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise DataError(f'"classes" in {file} must be a list of the names of the class folders.')
+    classes = [_same(name) for name in classes]
     if len(set(classes)) != len(classes):
         raise DataError(f'"classes" in {file} names a class twice; name each once.')
-    return described
+    return described | {"classes": classes}
 
 
-def _class_order(folder: Path, described: dict[str, Any]) -> tuple[str, ...]:
-    """Class names in label order: as in dataset.json, otherwise sorted."""
+def _class_folders(folder: Path) -> dict[str, dict[str, list[Path]]]:
+    """{"train": {class name: its folders}, "test": ...}, the same classes in both."""
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"The data folder {folder} {what}; set KDUTILS_DATA to a folder of images.")
-    found: dict[str, set[str]] = {}
-    for part in ("train", "test"):
+    found: dict[str, dict[str, list[Path]]] = {"train": {}, "test": {}}
+    for part, classes in found.items():
         place = folder / part
-        if place.is_dir():
-            found[part] = {
-                entry.name
-                for entry in os.scandir(place)
-                if entry.is_dir() and not entry.name.startswith(".")
-            }
-        if not found.get(part):
+        for entry in sorted(place.iterdir()) if place.is_dir() else ():
+            if entry.is_dir() and not entry.name.startswith("."):
+                classes.setdefault(_same(entry.name), []).append(entry)
+        if not classes:
             raise DataError(
                 f"{place} holds no class folders; put the images into {part}/<class>/ inside "
                 f"{folder}, one folder for each class, in train and in test."
             )
-    if found["train"] != found["test"]:
-        odd = sorted(found["train"] ^ found["test"])
+    odd = sorted(found["train"].keys() ^ found["test"].keys())
+    if odd:
         raise DataError(
             f"train and test in {folder} must have the same classes, but only one of them has "
             f"{_listed(odd)}; add or remove those folders."
         )
-    wanted = described.get("classes")
-    if not wanted:
-        return tuple(sorted(found["train"]))
-    if set(wanted) != found["train"]:
-        odd = sorted(set(wanted) ^ found["train"])
+    if len(found["train"]) < 2:
+        raise DataError(
+            f"{folder} has one class, {_listed(list(found['train']))}; a classifier needs two or "
+            "more."
+        )
+    return found
+
+
+def _class_order(
+    folder: Path, found: dict[str, list[Path]], described: dict[str, Any]
+) -> tuple[str, ...]:
+    """Class names in label order: as in dataset.json, otherwise sorted."""
+    wanted = described.get("classes") or sorted(found)
+    if set(wanted) != found.keys():
+        odd = sorted(set(wanted) ^ found.keys())
         raise DataError(
             f'"classes" in {folder / "dataset.json"} must name exactly the class folders, but only '
             f"one of the two has {_listed(odd)}; correct the list or the folders."
@@ -156,32 +161,37 @@ def _listed(names: list[str], most: int = 5) -> str:
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
-def _scan(folder: Path) -> list[_File]:
+def _scan(folder: Path, above: tuple[Path, ...] = ()) -> list[_File]:
     """The image files of one class in ImageFolder's order, folders inside it included."""
     here: list[_File] = []
-    below: list[str] = []
+    below: list[Path] = []
+    above = (*above, folder.resolve())
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name.lower()
             if name.startswith(".") or name in CLUTTER:
                 continue
-            if name.endswith(IMAGE_ENDINGS):
-                try:
+            try:
+                if name.endswith(IMAGE_ENDINGS):
                     stat = entry.stat()
-                except OSError as error:  # a link to nowhere, no permission
+                    here.append((entry.path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+                elif entry.is_dir():
+                    below.append(Path(entry.path))
+                else:
                     raise DataError(
-                        f"{entry.path} cannot be read ({error.strerror}); replace or remove it."
-                    ) from error
-                here.append((entry.path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-            elif entry.is_dir():
-                below.append(entry.path)
-            else:
+                        f"{entry.path} is not an image; class folders may hold only images "
+                        f"({', '.join(IMAGE_ENDINGS)}), so move it elsewhere."
+                    )
+            except OSError as error:  # a link to nowhere or to itself, no permission
                 raise DataError(
-                    f"{entry.path} is not an image; class folders may hold only images "
-                    f"({', '.join(IMAGE_ENDINGS)}), so move it elsewhere."
-                )
+                    f"{entry.path} cannot be read ({error.strerror}); replace or remove it."
+                ) from error
     here.sort(key=itemgetter(0))
-    return here + [file for place in sorted(below) for file in _scan(Path(place))]
+    for place in sorted(below):
+        if place.resolve() in above:
+            raise DataError(f"{place} is a link to a folder that holds it; remove the link.")
+        here += _scan(place, above)
+    return here
 
 
 def _fingerprint(
@@ -195,19 +205,31 @@ def _fingerprint(
     return digest.hexdigest()
 
 
-def _decode(paths: list[str], title: Path) -> np.ndarray:
-    """Decode files into one uint8 array (N, 3, 32, 32), on all cores, with a progress bar."""
+def _decode(paths: list[str], first: str, title: str) -> np.ndarray:
+    """Decode files into one uint8 array (N, 3, H, W), on all cores, with a progress bar.
+
+    `first` is the image whose size all must have.
+    """
     from tqdm.auto import tqdm
 
-    out = np.empty((len(paths), 3, SIDE, SIDE), dtype=np.uint8)
+    with _opened(first) as image:
+        width, height = image.size
+    out = np.empty((len(paths), 3, height, width), dtype=np.uint8)
 
     def work(start: int) -> int:
         stop = min(start + CHUNK, len(paths))
         for i in range(start, stop):
-            out[i] = _decode_one(paths[i])
+            pixels = _decode_one(paths[i])
+            if pixels.shape != out.shape[1:]:
+                raise DataError(
+                    f"{paths[i]} is {pixels.shape[2]}x{pixels.shape[1]} pixels, but {first} is "
+                    f"{width}x{height}; give all images one size, for example with PIL's "
+                    f"image.resize(({width}, {height}))."
+                )
+            out[i] = pixels
         return stop - start
 
-    bar = tqdm(total=len(paths), desc=f"Decoding {title.name}", leave=False, mininterval=0.5)
+    bar = tqdm(total=len(paths), desc=f"Decoding {title}", leave=False, mininterval=0.5)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             for done in pool.map(work, range(0, len(paths), CHUNK)):
@@ -218,27 +240,27 @@ def _decode(paths: list[str], title: Path) -> np.ndarray:
     return out
 
 
-def _decode_one(path: str) -> np.ndarray:
-    """One file as uint8 (3, 32, 32). The header is looked at before any pixel is decoded."""
+@contextmanager
+def _opened(path: str) -> Iterator[Image]:
+    """The image, its pixels not decoded yet."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            mode, size = image.mode, image.size
-            fits = size == (SIDE, SIDE) and not (mode in GREY_MODES or mode.startswith("I;"))
-            pixels = np.asarray(image if mode == "RGB" else image.convert("RGB")) if fits else None
+            yield image
     except Exception as error:  # Pillow raises many kinds for a damaged file
         raise DataError(
             f"{path} is not a readable image ({error}); replace or remove it."
         ) from error
-    if pixels is not None:
-        return pixels.transpose(2, 0, 1)
-    if size != (SIDE, SIDE):
-        raise DataError(
-            f"{path} is {size[0]}x{size[1]} pixels, but every image must be {SIDE}x{SIDE}; resize "
-            f"them first, for example with PIL's image.resize(({SIDE}, {SIDE}))."
-        )
-    raise DataError(
-        f"{path} is a grey image (mode {mode}), but every image must be in colour; convert them "
-        "first, for example with PIL's image.convert('RGB')."
+
+
+def _decode_one(path: str) -> np.ndarray:
+    """One file as uint8 (3, H, W), RGB."""
+    with _opened(path) as image:
+        mode = image.mode
+        if not (mode in ("I", "F") or mode.startswith("I;")):
+            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    raise DataError(  # PIL would cut these off at 255
+        f"{path} has more than 8 bits a pixel (mode {mode}); scale it to 0..255 and save it as a "
+        "common image first."
     )

@@ -33,8 +33,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-SIZES: dict[str, int] = {"train": 10_000, "val": 2_000, "test": 4_000}
-
 # Name of the class -> its place: corners, spikes, length, hole.
 _MAP: dict[str, tuple[float, float, float, float]] = {
     "triangle": (0.0, 0.0, 0.0, 0.0),

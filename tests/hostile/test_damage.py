@@ -10,7 +10,7 @@ import torch
 from small import TinyNet, tiny_data
 
 from kdutils import pretrained, train
-from kdutils.runtime.store import load_arrays, save_arrays
+from kdutils.runtime.files import load_arrays, save_arrays
 from kdutils.soft_targets import SoftTargets
 
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(1800)]

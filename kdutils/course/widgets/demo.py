@@ -25,7 +25,7 @@ from torch import Tensor
 from ... import __version__, models, pretrained
 from ... import data as data_module
 from ...data import ImageData, Split
-from ...runtime import store
+from ...runtime import files
 from ...runtime.settings import settings
 from ...soft_targets import SoftTargets, fingerprint
 from ...sources import cifar10
@@ -123,10 +123,10 @@ def _remembered(model: torch.nn.Module, split: Split) -> Tensor:
     """float32 (N, C): the logits, kept in the cache folder for the next start."""
     key = f"{fingerprint(model)}-{split.fingerprint}"
     file = settings().cache / "app" / f"{key}.npz"
-    kept = store.load_arrays(file, key)
+    kept = files.load_arrays(file, key)
     if kept is None:
         kept = {"logits": predict(model, split).numpy()}
-        store.save_arrays(file, key, kept)
+        files.save_arrays(file, key, kept)
     return torch.from_numpy(kept["logits"])
 
 
