@@ -41,7 +41,6 @@ KNOWN: dict[str, set[str]] = {
     "floors": set(),
     "files": {
         "kdutils/course/pitfalls.py",
-        "kdutils/data.py",
         "kdutils/sources/cifar10.py",
         "kdutils/tools/bench.py",
         "kdutils/tools/notebooks.py",
