@@ -15,12 +15,14 @@ from .distillation import paired_difference_plot, sweep_heatmap
 from .evaluation import confusion, per_class_change, reliability_diagram
 from .networks import accuracy_latency_scatter, network_diagram, size_bars
 from .pitfalls import pitfall_effects, seed_noise
-from .similarity import relative_similarity, similarity_heatmaps, similarity_mesh
 from .soft_targets import (
     dark_knowledge_examples,
     dark_knowledge_gallery,
     entropy_curve,
     gradient_scale_plot,
+    relative_similarity,
+    similarity_heatmaps,
+    similarity_mesh,
     softmax_temperature_bars,
 )
 from .style import png, role_colour, show

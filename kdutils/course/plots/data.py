@@ -104,6 +104,7 @@ def class_balance(
         left = left + wide
     style.name_rows(axes, [classes[c] for c in chosen])
     axes.set(xlabel="images", xlim=(0, 1.02 * total.max()))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     style.legend_above(axes)
     return figure

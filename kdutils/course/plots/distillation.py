@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,32 +18,27 @@ def sweep_heatmap(
     temperatures: Sequence[float],
     weights: Sequence[float],
     *,
-    baseline: float | None = None,
-    metric: str = "validation accuracy",
+    baseline: float,
     data_name: str = "",
 ) -> Figure:
-    """Accuracy for each temperature (row) and soft weight (column), (R, K) fractions.
+    """Validation accuracy for each temperature (row) and soft weight (column), (R, K) fractions.
 
-    With a baseline the colour is the gain over it in points: one hue for better, one for worse.
+    The colour is the gain over the `baseline` in points: one hue for better, one for worse.
     """
-    values, title = 100 * style.array(values).astype(float), f"Temperature and weight: {metric}"
+    values, title = 100 * style.array(values).astype(float), "Temperature and soft weight"
     if not np.isfinite(values).any():
         return style.nothing(title, data_name)
-    gain = values - (100 * baseline if baseline is not None else 0)
-    words = [f"{v:.1f} %" for v in values.flat]
-    scale: dict[str, Any] = {"cmap": style.SEQUENTIAL}
-    bar, note = f"{metric}, %", ""
-    if baseline is not None:
-        words = [f"{word}\n{g:+.1f}" for word, g in zip(words, gain.flat, strict=True)]
-        reach = float(np.nanmax(np.abs(gain))) or 1.0
-        scale = {"cmap": style.DIVERGING, "vmin": -reach, "vmax": reach}
-        bar, note = "gain over labels only, points", f"labels only: {100 * baseline:.1f} %"
-    size = min(9, 2.6 + 0.95 * len(weights)), 1.5 + 0.55 * len(temperatures)
+    gain = values - 100 * baseline
+    words = [f"{v:.1f} %\n{g:+.1f}" for v, g in zip(values.flat, gain.flat, strict=True)]
+    reach = float(np.nanmax(np.abs(gain))) or 1.0
+    size = min(9, max(5, 2.6 + 0.95 * len(weights))), 1.5 + 0.55 * len(temperatures)
+    note = f"validation accuracy; labels only: {100 * baseline:.1f} %"
     figure = style.new_figure(*size, title, data_name, note=note)
     axes = figure.subplots()
     rows, columns = ([f"{value:g}" for value in axis] for axis in (temperatures, weights))
-    ticks = {"yticklabels": rows, "xticklabels": columns, "cbar_kws": {"label": bar}}
-    style.heatmap(axes, gain, words, 8.5, **ticks, **scale)
+    scale = {"cmap": style.DIVERGING, "vmin": -reach, "vmax": reach}
+    look = {"cbar_kws": {"label": "gain over labels only, points"}, **scale}
+    style.heatmap(axes, gain, words, 8.5, yticklabels=rows, xticklabels=columns, **look)
     row, column = np.unravel_index(np.nanargmax(values), values.shape)
     axes.add_patch(Rectangle((column, row), 1, 1, fill=False, ec=style.INK, lw=2.2, clip_on=False))
     axes.set(xlabel="soft weight (0: labels only, 1: teacher only)", ylabel="temperature T")
@@ -55,18 +50,18 @@ def paired_difference_plot(
     differences: Any,
     interval: Any,
     *,
-    unit: str = "percentage points",
     title: str | None = None,
     data_name: str = "",
 ) -> Figure:
     """Differences seed by seed (dots), their mean and its interval (bar), and zero.
 
     Args:
-        differences: one number a seed, or a dict from a name to those.
-        interval: `metrics.PairedDifference`, or a dict with the same names; same unit.
+        differences: one number a seed, percentage points, or a dict from a name to those.
+        interval: `metrics.PairedDifference`, or a dict with the same names; percentage points too.
         unit: of both; style.nothing is rescaled.
     """
-    dots, bars = style.named(differences, "distilled"), style.named(interval, "distilled")
+    alone = not isinstance(differences, Mapping)
+    dots, bars = ({"distilled": x} if alone else x for x in (differences, interval))
     title = title or "Difference to labels only, seed by seed"
     figure = style.new_figure(7.5, 1.35 + 0.55 * len(dots), title, data_name)
     axes, colours = figure.subplots(), style.role_colours(dots)
@@ -81,5 +76,5 @@ def paired_difference_plot(
         words = f"  {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]: {found.verdict}"
         axes.text(1, y, words, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
     style.name_rows(axes, list(dots))
-    axes.set(xlabel=f"{unit}; dots: seeds, bar: 95 % interval of the mean")
+    axes.set(xlabel="percentage points; dots: seeds, bar: 95 % interval of the mean")
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,13 +63,13 @@ def _share_map(axes: Axes, share: Any, names: Sequence[str], size: float) -> Non
 
 
 @style.styled
-def reliability_diagram(bins: Any, *, data_name: str = "") -> Figure:
+def reliability_diagram(bins: Mapping[str, Any], *, data_name: str = "") -> Figure:
     """Accuracy against confidence (Guo et al. 2017, arXiv:1706.04599), over how often each occurs.
 
-    `bins` is what `metrics.reliability` returns, or a dict from model name to that; models without
-    an image are left out.
+    `bins` gives a model's name what `metrics.reliability` returns; models without an image are
+    left out.
     """
-    models = {name: found for name, found in style.named(bins, "network").items() if len(found)}
+    models = {name: found for name, found in bins.items() if len(found)}
     title = "Is it as right as it is sure?"
     if not models:
         return style.nothing(title, data_name)
@@ -128,7 +128,9 @@ def per_class_change(
     place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
     for y, c in enumerate(order):
         axes.plot((before[c], after[c]), (y, y), color="#b9bec6", lw=2.5, zorder=1)
-        axes.annotate(f"{100 * change[c]:+.1f}", (1, y), (8, 0), annotation_clip=False, **place)
+        axes.annotate(
+            f"{round(100 * change[c], 1) + 0:+.1f}", (1, y), (8, 0), annotation_clip=False, **place
+        )
     for name, values, marker in zip(names, (before, after), "os", strict=True):
         look = {"color": colours[name], "label": style.legend_name(name)}
         axes.plot(values[order], range(len(order)), marker, **look)

@@ -113,13 +113,13 @@ def size_bars(rows: Sequence[Mapping[str, Any]], *, data_name: str = "") -> Figu
             words = style.human(value) + _ratio(values[0], value)
             place = {"textcoords": "offset points", "ha": "center", "size": 8.5}
             axes.annotate(words, (value, y), (0, 8), **place)
-        known = [value for value in values if value > 0] or [1]  # no work, no place on a log axis
-        axes.set(xscale="log", xlim=(min(known) / 4, 4 * max(known)))
+        axes.set(xscale="log", xlim=(min(values) / 4, 4 * max(values)))
         axes.set_xlabel(f"{list(kinds.values())[k]} (log scale)")
         axes.xaxis.set_major_locator(LogLocator(numticks=5))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: style.human(value))
         axes.grid(axis="x")
+        axes.tick_params(axis="y", length=0)
     style.name_rows(figure.axes[0], names)
     figure.axes[0].set_ylim(len(names) - 0.5, -0.7)
     return figure

@@ -13,7 +13,7 @@ import functools
 import html
 import io
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ _ROLES = {  # the first word found decides: "shuffled teacher" is not the teache
     "baseline": STUDENT,
     "student": STUDENT,
 }
-_OTHERS = tuple(PALETTE[k] for k in (1, 9, 6, 5, 4))
+_OTHERS = (PALETTE[1], PALETTE[9], INK)
 
 
 def styled(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,7 +90,11 @@ def styled(make: Callable[..., Any]) -> Callable[..., Any]:
         with rc_context(STYLE):
             if hasattr(first, "__len__") and not len(first):
                 return nothing(title, options.get("data_name", ""))
-            return make(*arguments, **options)
+            made = make(*arguments, **options)
+            # Ticks are made when first asked for, in the style of that moment: so ask here.
+            for axes in made.axes if isinstance(made, Figure) else ():
+                axes.get_xticklabels(), axes.get_yticklabels()
+            return made
 
     return drawn
 
@@ -152,16 +156,11 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
-def show(figure: Figure, alt: str, caption: str | None = None) -> None:
-    """Display a figure with a text alternative and one visible sentence under it.
-
-    Args:
-        figure: what a function of this module returned.
-        alt: one or two sentences that tell what one would see.
-        caption: the visible sentence; the text alternative itself when left out.
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure with a text alternative, which stands under it as well.
 
     Raises:
-        ValueError: `alt` is empty.
+        ValueError: `alt`, one or two sentences that tell what one would see, is empty.
     """
     if not alt.strip():
         raise ValueError("A figure needs a text alternative; say in a sentence what one would see.")
@@ -172,10 +171,9 @@ def show(figure: Figure, alt: str, caption: str | None = None) -> None:
     bundle = {"image/png": picture, "text/plain": f"[figure: {alt}]"}
     size = {"alt": alt, "width": round(SCREEN * figure.get_figwidth())}
     display(bundle, metadata={"image/png": size}, raw=True)
-    caption = caption or alt
     ink = "color:var(--jp-ui-font-color1, #57606a)"  # the reader's theme decides: it may be dark
-    note = f"<p style='{ink};max-width:60em'><em>{html.escape(caption)}</em></p>"
-    display({"text/html": note, "text/plain": caption}, raw=True)
+    note = f"<p style='{ink};max-width:60em'><em>{html.escape(alt)}</em></p>"
+    display({"text/html": note, "text/plain": alt}, raw=True)
 
 
 def array(values: Any) -> NDArray[Any]:
@@ -274,9 +272,9 @@ def log_axis(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def temperature_axis(axes: Axes, low: float, high: float, ticks: Iterable[float] = ()) -> None:
+def temperature_axis(axes: Axes, low: float, high: float) -> None:
     """A log axis for T with plain numbers at 0.5, 1, 2, 4, 8 … inside low..high."""
-    chosen = list(ticks) or [t for t in (0.5, 1, 2, 4, 8, 16, 32, 64) if low <= t <= high]
+    chosen = [t for t in (0.5, 1, 2, 4, 8, 16, 32, 64) if low <= t <= high]
     axes.set(xscale="log", xlim=(low, high), xlabel="temperature T (log scale)")
     axes.xaxis.set_major_locator(NullLocator())
     axes.set_xticks(chosen, [f"{t:g}" for t in chosen])
@@ -303,17 +301,12 @@ def value_bars(
 
 
 def tilt(axes: Axes) -> None:
-    """Names under a map: slanted, so that they do not run into each other."""
-    axes.tick_params(axis="both", length=0)
-    axes.tick_params(axis="x", rotation=40)
-    axes.tick_params(axis="y", rotation=0)
-    for label in axes.get_xticklabels():
-        label.set(ha="right", rotation_mode="anchor")
-
-
-def named(values: Any, name: str = "") -> dict[str, Any]:
-    """A dict as it is; anything else under `name`."""
-    return dict(values) if isinstance(values, Mapping) else {name: values}
+    """Names under a map: slanted, or upright where they are many."""
+    axes.tick_params(axis="both", length=0, rotation=0)
+    labels = axes.get_xticklabels()
+    for label in labels:
+        label.set(ha="right", rotation=40 if len(labels) <= 12 else 90, rotation_mode="anchor")
+        label.set_va("top" if len(labels) <= 12 else "center")
 
 
 def bare(axes: Axes) -> None:

@@ -52,9 +52,9 @@ def learning_curves(
     figure = style.new_figure(*size, title, data_name)
     for axes, key in zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):
         for name, found in runs.items():
-            _draw_runs(axes, name, found, key, colours[name])
+            _draw_runs(axes, name, found, key, colours[name], alone)
         for name, level in levels.items():
-            label = style.legend_name(f"{name} ({_worded(key, level)})")
+            label = _label(name, _worded(key, level), alone)
             axes.axhline(level, color=colours[name], ls="--", lw=1.4, label=label)
         axes.set(xlabel="epoch", ylabel=_AXIS_NAMES.get(key, key.replace("_", " ")))
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -84,7 +84,7 @@ def _worded(key: str, value: float) -> str:
     return f"{value:.3g}" if "loss" in key or "nll" in key else ""
 
 
-def _draw_runs(axes: Axes, name: str, runs: list[Any], key: str, colour: str) -> None:
+def _draw_runs(axes: Axes, name: str, runs: list[Any], key: str, colour: str, beside: bool) -> None:
     shortest = min(len(rows) for rows in runs)
     epochs = [row["epoch"] for row in runs[0][:shortest]]
     values = np.array([[row[key] for row in rows[:shortest]] for rows in runs], dtype=float)
@@ -94,10 +94,13 @@ def _draw_runs(axes: Axes, name: str, runs: list[Any], key: str, colour: str) ->
         axes.plot(ends, values[:, -1], ".", color=colour, ms=5, alpha=0.7)
     mean = values.mean(0)
     parts = [_worded(key, mean[-1]), f"mean of {len(runs)} seeds" if len(runs) > 1 else ""]
-    words = ", ".join(part for part in parts if part)
-    marker = {"marker": "o", "ms": 3.5} if shortest <= 30 else {}
-    label = style.legend_name(f"{name} ({words})" if words else name)
-    axes.plot(epochs, mean, color=colour, label=label, **marker)
+    label = _label(name, ", ".join(part for part in parts if part), beside)
+    axes.plot(epochs, mean, "o-" if shortest <= 30 else "-", ms=3.5, color=colour, label=label)
+
+
+def _label(name: str, words: str, beside: bool) -> str:
+    words = f" ({words})" if words else ""
+    return style.legend_name(name + (words.replace(" ", "\n", 1) if beside else words))
 
 
 @style.styled
