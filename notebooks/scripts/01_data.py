@@ -134,11 +134,12 @@ show(sheet, "Ten training images of each class, one class a row.")
 
 # %%
 balance = class_balance(data.splits, data.classes, data_name=data.name)
-show(balance, "Images of each class in the three splits: bars of nearly equal length.")
+show(balance, "Images of each class, one bar a class, in pieces for the three splits: bars of "
+     "nearly equal length.")  # fmt: skip
 
 # %% [markdown]
-# In each panel the bars should be about equally long. Then plain accuracy is an honest measure, and
-# blind guessing among ten classes is right one time in ten. If one class held 90 % of the images,
+# The bars should be about equally long. Then plain accuracy is an honest measure, and blind
+# guessing among ten classes is right one time in ten. If one class held 90 % of the images,
 # a network that always names it would score 90 % and know nothing.
 
 # %%
@@ -212,8 +213,9 @@ grid = view_grid(data.train.images[3], data_name=data.name)
 show(grid, "One training image in all fifty views: 25 shifts as it is, 25 shifts mirrored.")
 
 # %% [markdown]
-# The unchanged image is the framed one. Look closely at the edges: the gap is filled with the
-# image's own reflection, so no black bar tells the network how far the image was shifted.
+# The unchanged image is the framed one. Look closely at the edges, which are tinted here:
+# the gap is filled with the image's own reflection, so no black bar tells the network how far the
+# image was shifted.
 #
 # Why finite? Because of the teacher. In notebook 05 it must give its opinion on *exactly* the
 # pixels that the student sees. With fifty views we can ask it once for each and keep the answer.

@@ -124,10 +124,10 @@ bars = plots.size_bars(rows, data_name=f"one image of {data.name}")
 show(bars, "Parameters, multiply-adds and megabytes of teacher and student.")
 
 # %% [markdown]
-# Compare the first panel with the second. Parameters and work shrink by different factors. *Size*
-# decides whether a network fits on a device and how long it takes to download. *Work* decides,
-# roughly, how long an image takes and what it does to the battery. Never quote one for the other.
-# Real time is measured in notebook 06.
+# Compare the first panel with the second (their axes are logarithmic: a line
+# joins the student to the teacher). Parameters and work shrink by different factors. *Size* decides
+# whether a network fits on a device and how long it takes to download. *Work* decides, roughly, how
+# long an image takes and what it does to the battery. Never quote one for the other. Real time is measured in notebook 06.
 #
 # By the way: the published table says 0.41 MB for this student, and our count is a little higher.
 # Same bytes, another unit.
@@ -232,11 +232,12 @@ print(f"best minus worst seed: {max(accuracy) - min(accuracy):.2f} points")
 
 # %%
 curves = plots.learning_curves(
-    {"student, labels only": [run.history for run in students], "teacher": teacher.history},
+    {"student, labels only": [run.history for run in students]},
+    levels={"teacher": teacher.history.last["val_accuracy"]},
     data_name=data.name,
     title="The same student, several seeds",
 )
-show(curves, "Validation accuracy: a thin line for each seed, their mean, and the teacher.")
+show(curves, "Validation accuracy: a thin line for each seed, their mean, and the teacher's end.")
 
 # %% [markdown]
 # The thin lines are the same method, the same network, the same images. If you had trained only one

@@ -135,7 +135,7 @@ sizes = [
     for name, many in runs.items()
 ]
 figure = plots.size_bars(sizes, data_name=data.name)
-show(figure, "Bars for parameters, multiply-adds and size of the three networks; the labels say "
+show(figure, "Parameters, multiply-adds and size of the three networks on log axes; the labels say "
      "how many times smaller than the teacher each one is.")  # fmt: skip
 
 # %%

@@ -32,7 +32,7 @@ def pitfall_effects(
 
     Args:
         effects: as `pitfalls.effects` gives them.
-        correct: what distillation gains over labels only when style.nothing is wrong; drawn as a band.
+        correct: what distillation gains over labels only when nothing is wrong; drawn as a band.
         data_name: stands under the title.
     """
     rows = sorted(effects, key=lambda effect: effect.cost.mean)

@@ -198,7 +198,7 @@ def picture(image: ArrayLike | torch.Tensor) -> NDArray[Any]:
 
 
 def draw_pixels(axes: Axes, pixels: NDArray[Any]) -> None:
-    """A picture (H, W, 3) without frame and ticks: small ones in clear pixels, large ones smooth."""
+    """A picture (H, W, 3) without frame and ticks: small in clear pixels, large smooth."""
     axes.imshow(pixels, interpolation="nearest" if max(pixels.shape) <= 64 else "auto")
     bare(axes)
 

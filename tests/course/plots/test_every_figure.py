@@ -18,8 +18,10 @@ from kdutils.course import plots
 DRAWN = figures()
 HOSTILE = ("US$ or CA$", r"$\frac", "_private")  # as TeX: two swallowed, one an error; one hidden
 AS_TEXT = figures(HOSTILE, ("_own $x$ & y_1", r"distilled $\frac"), n=60, shape=(1, 28, 20))
-BY_CLASS = ("sample_sheet", "class_balance", "confusion", "per_class_change", "entropy_curve",
-            "softmax_temperature_bars", "dark_knowledge_gallery", "similarity_heatmaps")  # fmt: skip
+BY_CLASS = (
+    "sample_sheet", "class_balance", "confusion", "per_class_change", "entropy_curve",
+    "softmax_temperature_bars", "dark_knowledge_gallery", "similarity_heatmaps",
+)  # fmt: skip
 MANY = {n: figures([f"class {i}" for i in range(n)], n=min(4 * n, 300)) for n in (2, 1000)}
 NO_NAMES = {"view_grid", "view_grid, few", "pixel_histogram", "entropy_curve", "sweep_heatmap",
             "seed_noise"}  # fmt: skip
