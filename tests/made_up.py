@@ -55,10 +55,12 @@ def figures(
     ]  # fmt: skip
     runs = [
         {"name": first, "role": "baseline", "epochs": 2, "runs": [
-            {"curve": [[30.0, 50.0], [60.0, 70.0]]}, {"curve": [[40.0, 52.0], [600.0, 72.0]]}]},
+            {"curve": {"seconds": [30.0, 60.0], "val_accuracy": [0.50, 0.70]}},
+            {"curve": {"seconds": [40.0, 600.0], "val_accuracy": [0.52, 0.72]}}]},
         {"name": second, "role": "distilled", "epochs": 2,
-         "runs": [{"curve": [[30.0, 55.0], [60.0, 75.0]]}]},
-        {"name": second, "role": "distilled", "epochs": 1, "runs": [{"curve": [[30.0, 60.0]]}]},
+         "runs": [{"curve": {"seconds": [30.0, 60.0], "val_accuracy": [0.55, 0.75]}}]},
+        {"name": second, "role": "distilled", "epochs": 1,
+         "runs": [{"curve": {"seconds": [30.0], "val_accuracy": [0.60]}}]},
     ]  # fmt: skip
     effects = [
         SimpleNamespace(title=arm, verdict=verdict, gain=paired, cost=paired, gains=DIFFERENCES,

@@ -40,7 +40,6 @@ KNOWN: dict[str, set[str]] = {
     "circles": set(),
     "floors": set(),
     "files": {
-        "kdutils/course/pitfalls.py",
         "kdutils/sources/cifar10.py",
         "kdutils/tools/bench.py",
         "kdutils/tools/notebooks.py",

@@ -11,11 +11,10 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from . import Stop, Subparsers, bench, data, notebooks, numbers, run, suspects, train
+from . import Stop, Subparsers, ablations, bench, data, notebooks, run, train
 
 COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
-    run.add, data.add, train.add, bench.add, notebooks.add, notebooks.add_readme, numbers.add,
-    suspects.add,
+    run.add, data.add, train.add, bench.add, notebooks.add, notebooks.add_readme, ablations.add,
 )  # fmt: skip
 
 # Errors that are no bug, by name: asking for the classes would load PyTorch. Exit code 2 for what

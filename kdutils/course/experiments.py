@@ -22,8 +22,9 @@ from ..losses import Distillation, LabelLoss, Loss
 from ..pretrained import Trained
 from ..runtime.settings import settings
 from ..soft_targets import ShuffledTargets, SoftTargets
-from ..train import Recipe, TeacherLogits
+from ..train import VIEW_SEED, History, Recipe, TeacherLogits
 from ..views import epoch_views
+from .ablations import AblationConfig, AblationRunner, Arm, default_jobs, history
 from .budgets import budget
 
 if TYPE_CHECKING:
@@ -206,24 +207,51 @@ class Sweep:
         )
 
 
-def sweep(data: ImageData, teacher: Trained, seed: int = 0, progress: bool = True) -> Sweep:
-    """Distil one short student for each temperature and weight of the profile's grid."""
-    part, plan = sweep_data(data), budget(data)
-    targets = soft_targets(teacher, part)
+_LABELS = Arm("labels", title="labels only")
 
-    def accuracy(loss: Loss, source: TeacherLogits | None) -> float:
-        return short_run(part, loss, source, seed, progress).history.last["val_accuracy"]
 
-    rows = [
-        [accuracy(Distillation(t, w), targets) for w in plan.sweep_weights]
+def _short_runs(
+    data: ImageData, teacher: Trained, arms: Sequence[Arm], seed: int, jobs: int | None, bar: bool
+) -> list[History]:
+    """The histories of short runs on a part of the images, judged on validation alone."""
+    part = sweep_data(data)
+    folder = settings().results / "short_runs" / pretrained.slug(data.name)
+    config = AblationConfig(part, folder, {"teacher": teacher.model}, test=False)
+    plan = recipe("student", part, budget(part).sweep_epochs)
+    records = AblationRunner(config).run(
+        [replace(arm, recipe=plan) for arm in arms], [seed], jobs=jobs or default_jobs(),
+        progress=bar, say=lambda words: None,
+    )  # fmt: skip
+    return [history(record) for record in records]
+
+
+def sweep(
+    data: ImageData,
+    teacher: Trained,
+    seed: int = 0,
+    progress: bool = True,
+    jobs: int | None = None,
+) -> Sweep:
+    """Distil one short student for each temperature and weight of the profile's grid.
+
+    Args:
+        jobs: runs side by side; default as many as there are cores, one on a GPU.
+    """
+    plan = budget(data)
+    arms = [_LABELS] + [
+        Arm(f"T{t:g}-weight{w:g}", loss=Distillation(t, w), teacher="teacher")
         for t in plan.sweep_temperatures
+        for w in plan.sweep_weights
     ]
+    found = _short_runs(data, teacher, arms, seed, jobs, progress)
+    baseline, *cells = [one.last["val_accuracy"] for one in found]
+    shape = len(plan.sweep_temperatures), len(plan.sweep_weights)
     return Sweep(
         temperatures=plan.sweep_temperatures,
         weights=plan.sweep_weights,
-        accuracy=torch.tensor(rows, dtype=torch.float64),
-        baseline=accuracy(LabelLoss(), None),
-        images=len(part.train),
+        accuracy=torch.tensor(cells, dtype=torch.float64).reshape(shape),
+        baseline=baseline,
+        images=len(sweep_data(data).train),
         epochs=plan.sweep_epochs,
     )
 
@@ -251,27 +279,34 @@ def controls(
     loss: Distillation = DISTILLATION,
     seed: int = 0,
     progress: bool = True,
-) -> dict[str, Trained]:
+    jobs: int | None = None,
+) -> dict[str, History]:
     """Short runs that take apart why distillation works: what is left when a part is removed.
 
     Labels only, label smoothing of matched strength, the honest teacher, and the teacher's answers
     exchanged between images of one class or of all classes.
     """
     part = sweep_data(data)
-    targets, labels = soft_targets(teacher, part), part.train.labels
-    seen = targets.epoch(epoch_views(len(labels), seed, 0))  # what training will ask for anyway
-    smoothing = round(matched_smoothing(seen, labels, loss.soft_weight), 3)
-    plans: dict[str, tuple[Loss, TeacherLogits | None]] = {
-        "labels only": (LabelLoss(), None),
-        f"label smoothing {smoothing:.2f}": (LabelLoss(smoothing), None),
-        "distilled": (loss, targets),
-        "answer for another image, same class": (loss, ShuffledTargets(targets, labels, True)),
-        "answer for another image, any class": (loss, ShuffledTargets(targets, labels, False)),
-    }
-    return {
-        name: short_run(part, plan, source, seed, progress)
-        for name, (plan, source) in plans.items()
-    }
+    seen = soft_targets(teacher, part).epoch(epoch_views(len(part.train), VIEW_SEED, 0))
+    smoothing = round(matched_smoothing(seen, part.train.labels, loss.soft_weight), 3)
+    # Named as in `sweep`, so that what both need is trained once.
+    name = f"T{loss.temperature:g}-weight{loss.soft_weight:g}"
+    honest = Arm(name, loss=loss, teacher="teacher", title="distilled")
+    arms = [
+        _LABELS,
+        Arm("smoothed", loss=LabelLoss(smoothing), title=f"label smoothing {smoothing:.2f}"),
+        honest,
+        replace(
+            honest, name="shuffled_within_class", title="answer for another image, same class",
+            wrap=lambda targets, labels: ShuffledTargets(targets, labels, True),
+        ),
+        replace(
+            honest, name="shuffled", title="answer for another image, any class",
+            wrap=lambda targets, labels: ShuffledTargets(targets, labels, False),
+        ),
+    ]  # fmt: skip
+    found = _short_runs(data, teacher, arms, seed, jobs, progress)
+    return {arm.title: one for arm, one in zip(arms, found, strict=True)}
 
 
 # --- the benchmark --------------------------------------------------------------------------------

@@ -1,180 +1,213 @@
-"""The real numbers: long trainings on CIFAR-10, several seeds, written down run by run.
+"""The long runs: trainings on CIFAR-10 with several seeds, behind the README's numbers.
 
-`python -m kdutils numbers` trains what is missing and skips what is there, so it can be stopped at
-any time. Each finished run adds a line to `kdutils/pretrained/results.json`; seed 0 of teacher,
-baseline, distilled and pocket is also shipped as weights.
+`python -m kdutils long-runs` trains what is missing and skips what is there, so it can be stopped at
+any time. With `--ship` finished runs are added to `kdutils/pretrained/results.json`, and seed 0 of
+teacher, baseline, distilled and pocket to the weights of the package.
 
-An *arm* is one way to train one network. Arms of one network share, seed by seed, first weights,
-batches, views and epochs, so that their differences can be paired. Everything was chosen on
-validation; test is looked at once, when a run has ended, at its last epoch.
+Everything was chosen on validation; test is looked at once, when a run has ended, at its last
+epoch.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from torch import Tensor, nn
 
-from .. import __version__, metrics, models, pretrained, timing
-from ..losses import Distillation, LabelLoss, Loss
-from ..pretrained import Trained
-from ..pretrained import records as records_module
-from ..runtime.files import atomic_path
-from ..soft_targets import ShuffledTargets
-from ..train import Recipe, TeacherLogits, evaluate
+from .. import metrics, models, pretrained
+from ..losses import Distillation, LabelLoss
+from ..pretrained import ArtifactError, Trained
+from ..runtime.settings import settings
+from ..soft_targets import ShuffledTargets, SoftTargets
+from ..train import VIEW_SEED
 from ..views import epoch_views
 from . import experiments
+from .ablations import AblationConfig, AblationRunner, Arm, Record, history
+from .comparisons import markdown
 
 if TYPE_CHECKING:
     from ..data import ImageData
 
+COMMAND = "python -m kdutils long-runs"
 SEEDS = (0, 1, 2, 3, 4)
-
-# Recipes and losses, chosen on validation.
-TEACHER, STUDENT, POCKET = (experiments.LONG_RECIPES[name] for name in ("teacher", "student", "pocket"))
+# Recipes and loss, chosen on validation.
+TEACHER, STUDENT, POCKET = (
+    experiments.LONG_RECIPES[name] for name in ("teacher", "student", "pocket")
+)
 DISTILLATION = Distillation(temperature=4.0, soft_weight=0.9)
+SHIPPED = ("teacher", "baseline", "distilled", "pocket")  # seed 0, as weights
 
-Record = dict[str, Any]
+
+def _matched_smoothing(targets: SoftTargets, labels: Tensor) -> LabelLoss:
+    seen = targets.epoch(epoch_views(len(labels), VIEW_SEED, 0))
+    strength = experiments.matched_smoothing(seen, labels, DISTILLATION.soft_weight)
+    return LabelLoss(round(strength, 3))
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One way to train one network; `compare` names the arm that it is paired with."""
-
-    name: str
-    network: str
-    role: str  # teacher, baseline, distilled or control
-    recipe: Recipe
-    title: str
-    taught: bool = False  # needs the teacher's answers
-    compare: str = ""
-
+_LABELS = Arm("baseline", STUDENT, role="baseline", title="student, labels only")
+_DISTILLED = Arm(
+    "distilled", STUDENT, DISTILLATION, "teacher", role="distilled", title="student, distilled",
+    against="baseline",
+)  # fmt: skip
+_CONTROL = replace(_DISTILLED, role="control")
 
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
-        Arm("teacher", "teacher", "teacher", TEACHER, "teacher"),
-        Arm("baseline", "student", "baseline", STUDENT, "student, labels only"),
-        Arm("distilled", "student", "distilled", STUDENT, "student, distilled", True, "baseline"),
-        Arm("smoothed", "student", "control", STUDENT, "student, label smoothing", True,
-            "baseline"),
-        Arm("exchanged", "student", "control", STUDENT,
-            "student, answers exchanged within a class", True, "baseline"),
-        Arm("shuffled", "student", "control", STUDENT,
-            "student, answers shuffled across images", True, "baseline"),
-        Arm("pocket_labels", "pocket", "baseline", POCKET, "pocket student, labels only"),
-        Arm("pocket", "pocket", "distilled", POCKET, "pocket student, distilled", True,
-            "pocket_labels"),
+        Arm("teacher", TEACHER, network="teacher", role="teacher", title="teacher"),
+        _LABELS,
+        _DISTILLED,
+        replace(
+            _CONTROL, name="smoothed", title="student, label smoothing",
+            make_loss=_matched_smoothing, wrap=lambda targets, labels: None,
+        ),
+        replace(
+            _CONTROL, name="shuffled_within_class",
+            title="student, answers shuffled within a class",
+            wrap=lambda targets, labels: ShuffledTargets(targets, labels, True),
+        ),
+        replace(
+            _CONTROL, name="shuffled", title="student, answers shuffled across images",
+            wrap=lambda targets, labels: ShuffledTargets(targets, labels, False),
+        ),
+        replace(
+            _LABELS, name="pocket_labels", network="pocket", recipe=POCKET,
+            title="pocket student, labels only",
+        ),
+        replace(
+            _DISTILLED, name="pocket", network="pocket", recipe=POCKET, against="pocket_labels",
+            title="pocket student, distilled",
+        ),
     )
 }  # fmt: skip
-SHIPPED = ("teacher", "baseline", "distilled", "pocket")
 
 
-def run(arm: Arm, seed: int, data: ImageData, progress: bool = True) -> Record:
-    """Train one arm with one seed (or load it), measure it on test, and note it.
+def runner(data: ImageData, folder: Path | None = None) -> AblationRunner:
+    """The runner of the long runs on `data`, in the results folder unless `folder` says else.
+
+    Students learn from the teacher of the package where it was made for such images, else from the
+    one that the arm "teacher" trains on them.
+    """
+    place = folder or settings().results / "long_runs" / pretrained.slug(data.name)
+    teachers = {"teacher": lambda: _teacher(runs)}
+    runs = AblationRunner(AblationConfig(data, place, teachers, COMMAND, weights=True))
+    return runs
+
+
+def _teacher(runs: AblationRunner) -> nn.Module:
+    if pretrained.available("teacher", runs.config.data):
+        return pretrained.load("teacher", quiet=True)
+    weights = runs.path(ARMS["teacher"], 0).with_suffix(".safetensors")
+    if not weights.exists():
+        raise ArtifactError(
+            f"No teacher has been trained on {runs.config.data.name} yet; run "
+            f"`{COMMAND} --arms teacher` first."
+        )
+    return pretrained.load_model(weights, data=runs.config.data)
+
+
+def run(
+    runs: AblationRunner, arms: Sequence[Arm], seeds: Sequence[int], ship: bool = False, **how: Any
+) -> list[Record]:
+    """Train what neither this folder nor the package has: the teacher first, with seed 0 alone.
+
+    Args:
+        runs: see `runner`.
+        ship: add what is finished to the package.
+        how: as for `AblationRunner.run`.
 
     Returns:
-        One run: arm, seed, validation and test accuracy in percent, seconds, curve, machine.
+        The records that the package did not have.
 
     Raises:
-        ArtifactError: the arm needs the teacher, and none comes with the package.
+        ArtifactError: `ship`, and the images are not CIFAR-10.
     """
-    loss, targets = _lesson(arm, data)
-    trained = pretrained.train_or_load(
-        arm.name, models.build(arm.network, seed, len(data.classes)), data, arm.recipe, loss=loss,
-        soft_targets=targets, seed=seed, progress=progress,
-    )  # fmt: skip
-    if seed == 0 and arm.name in SHIPPED:
-        facts = {"taught_by": "teacher", "loss": repr(loss)} if arm.taught else {}
-        pretrained.ship(arm.name, trained, data, arm.recipe, seed=seed, **facts)
-        trained = pretrained.trained(arm.name)  # what is shipped is what is measured
-    result = _measure(arm, seed, data, trained, loss)
-    note(result)
-    return result
+    if ship and not pretrained.fits(runs.config.data):
+        raise ArtifactError(
+            f"Only runs on {pretrained.FAMILY} go into the package, not those on "
+            f"{runs.config.data.name}; leave out --ship, and they are kept in the results folder."
+        )
+    found = []
+    for group in (
+        [a for a in arms if a.role == "teacher"],
+        [a for a in arms if a.role != "teacher"],
+    ):
+        chosen = [0] if group and group[0].role == "teacher" else seeds
+        skip = recorded(group, runs.config.data.name)
+        records = runs.run(group, chosen, skip=skip, **how)
+        found += [one for one in records if (one["name"], one["seed"]) not in skip]
+        if ship:
+            new = [one for one in runs.records(group) if (one["name"], one["seed"]) not in skip]
+            pretrained.add_records("results", [_ship(runs, one) for one in new])
+    return found
 
 
-def _lesson(arm: Arm, data: ImageData) -> tuple[Loss, TeacherLogits | None]:
-    """The loss of an arm, and the teacher's answers that go with it."""
-    if not arm.taught:
-        return LabelLoss(), None
-    targets = pretrained.soft_targets(pretrained.load("teacher", quiet=True), data)
-    labels = data.train.labels
-    if arm.name == "smoothed":
-        seen = targets.epoch(epoch_views(len(labels), 0, 0))
-        strength = experiments.matched_smoothing(seen, labels, DISTILLATION.soft_weight)
-        return LabelLoss(round(strength, 3)), None
-    if arm.name in ("exchanged", "shuffled"):
-        return DISTILLATION, ShuffledTargets(targets, labels, arm.name == "exchanged")
-    return DISTILLATION, targets
-
-
-def _measure(arm: Arm, seed: int, data: ImageData, trained: Trained, loss: Loss) -> Record:
-    rows = trained.history.rows
+def recorded(arms: Sequence[Arm], data_name: str) -> set[tuple[str, int]]:
+    """(arm, seed) of the runs that the package has already, at the budget of these arms."""
+    epochs = {arm.name: arm.recipe.epochs for arm in arms}
     return {
-        "arm": arm.name,
-        "seed": seed,
-        "data": data.name,
-        "loss": repr(loss),
-        "epochs": len(rows),
-        "val_accuracy": round(100 * rows[-1]["val_accuracy"], 2),
-        "test_accuracy": round(100 * evaluate(trained.model, data.test).accuracy, 2),
-        "train_seconds": round(rows[-1]["seconds"], 1),
-        "curve": [[round(row["seconds"], 1), round(100 * row["val_accuracy"], 2)] for row in rows],
-        "machine": timing.machine(),
-        "date": date.today().isoformat(),
-        "version": __version__,
+        (one["name"], one["seed"])
+        for one in recorded_runs()
+        if (one["data"], one["recipe"]["epochs"]) == (data_name, epochs.get(one["name"]))
     }
 
 
-def note(result: Record) -> None:
-    """Add one run to results.json, in place of an earlier one of the same arm, seed and epochs.
+def recorded_runs() -> list[Record]:
+    """The runs that come with the package; none where the file is missing."""
+    return pretrained.load_records("results")[1] if pretrained.has_records("results") else []
 
-    Several processes may do so at once: they wait for each other.
+
+def _ship(runs: AblationRunner, record: Record) -> Record:
+    """Put the weights of a run into the package, where they are wanted there; its record.
+
+    What is shipped is what is measured: weights lose a little when they are stored.
     """
-    path = records_module.FOLDER / records_module.RESULTS
-    path.parent.mkdir(exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        old = pretrained.results() if path.is_file() else []
-        runs = [one for record in old for one in record["runs"] if not same(one, result)]
-        with atomic_path(path) as part:
-            part.write_text(json.dumps(records([*runs, result]), indent=1) + "\n", "utf-8")
+    name, arm = record["name"], ARMS[record["name"]]
+    if name not in SHIPPED or record["seed"] != 0:
+        return record
+    data = runs.config.data
+    model = pretrained.load_model(runs.path(arm, 0).with_suffix(".safetensors"), data=data)
+    taught = {"taught_by": arm.teacher, "loss": record["loss"]} if arm.teacher else {}
+    trained = Trained(model, history(record), loaded=True)
+    noted = pretrained.ship(name, trained, data, arm.recipe, seed=0, **taught)
+    return {**record, "test": noted["test_accuracy"]}
 
 
-def same(one: Record, other: Record) -> bool:
-    """Whether two runs are of one arm, seed, budget and data set."""
-    return all(one[key] == other[key] for key in ("arm", "seed", "epochs", "data"))
+def summaries(records: Sequence[Record] | None = None) -> list[Record]:
+    """Runs gathered by data, arm and recipe, with the paired difference to the arm compared with.
 
-
-def records(runs: Iterable[Record]) -> list[Record]:
-    """Runs gathered by arm and epochs, with counts, and with the paired difference to the arm
-    compared with.
+    Args:
+        records: single runs; default those of the package.
 
     Returns:
-        One record an arm, number of epochs and data set: `name`, `role`, `data`, `parameters`,
-        `macs`, `size_mb`, `epochs`, `seeds`, `test_accuracy` (percent, one per seed),
-        `train_seconds`, `machine`, `runs`; where it is compared, `compared_with`, `difference` and
-        `interval` (points, 95 %).
+        One summary an arm, recipe and data set: `name` (for people), `arm`, `role`, `data`,
+        `parameters`, `macs`, `size_mb`, `epochs`, `seeds`, `test_accuracy` (percent, one per seed),
+        `train_seconds`, `machine`, `runs`; where it is compared, `compared_with`, `pairs`,
+        `difference` and `interval` (points, 95 %).
     """
+    records = pretrained.load_records("results")[1] if records is None else records
+    order = list(ARMS)
 
     def place(one: Record) -> tuple[str, int, int, int]:
-        return one["data"], list(ARMS).index(one["arm"]), one["epochs"], one["seed"]
+        return one["data"], order.index(one["name"]), one["recipe"]["epochs"], one["seed"]
 
-    groups: dict[tuple[str, str, int], list[Record]] = {}
-    for one in sorted(runs, key=place):
-        groups.setdefault((one["data"], one["arm"], one["epochs"]), []).append(one)
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for one in sorted((one for one in records if one["name"] in ARMS), key=place):
+        recipe = json.dumps(one["recipe"], sort_keys=True)
+        groups.setdefault((one["data"], one["name"], recipe), []).append(one)
     return [
-        _record(ARMS[name], many, groups.get((data, ARMS[name].compare, epochs), []))
-        for (data, name, epochs), many in groups.items()
+        _summary(ARMS[name], many, groups.get((data, ARMS[name].against, recipe), []))
+        for (data, name, recipe), many in groups.items()
     ]
 
 
-def _record(arm: Arm, runs: list[Record], others: Sequence[Record]) -> Record:
+def _summary(arm: Arm, runs: list[Record], others: Sequence[Record]) -> Record:
     model = models.build(arm.network)
-    record = {
+    summary = {
         "name": arm.title,
         "arm": arm.name,
         "role": arm.role,
@@ -182,62 +215,46 @@ def _record(arm: Arm, runs: list[Record], others: Sequence[Record]) -> Record:
         "parameters": models.count_parameters(model),
         "macs": models.count_macs(model),
         "size_mb": models.size_mb(model),
-        "epochs": runs[0]["epochs"],
+        "epochs": runs[0]["recipe"]["epochs"],
         "seeds": [one["seed"] for one in runs],
-        "test_accuracy": [one["test_accuracy"] for one in runs],
-        "train_seconds": [one["train_seconds"] for one in runs],
+        "test_accuracy": [one["test"] for one in runs],
+        "train_seconds": [one["seconds"] for one in runs],
         "machine": runs[0]["machine"],
         "runs": runs,
     }
-    return record | paired(runs, others, arm.compare)
-
-
-def paired(runs: Sequence[Record], others: Sequence[Record], name: str) -> Record:
-    """The difference in test accuracy over the seeds that both arms have, at one budget.
-
-    Empty below two common seeds: then there is no interval.
-    """
-    known = {one["seed"]: one["test_accuracy"] for one in others}
-    pairs = [
-        (one["test_accuracy"], known[one["seed"]]) for one in runs if one["seed"] in known
-    ]
-    if len(pairs) < 2:
-        return {}
+    known = {one["seed"]: one["test"] for one in others}
+    pairs = [(one["test"], known[one["seed"]]) for one in runs if one["seed"] in known]
+    if len(pairs) < 2:  # one pair has no interval
+        return summary
     found = metrics.paired_interval([a for a, _ in pairs], [b for _, b in pairs])
-    return {
-        "compared_with": ARMS[name].title,
+    return summary | {
+        "compared_with": ARMS[arm.against].title,
         "pairs": len(pairs),
         "difference": round(found.mean, 3),
         "interval": [round(found.low, 3), round(found.high, 3)],
     }
 
 
-def missing(arms: Sequence[str], seeds: Sequence[int], data_name: str) -> list[tuple[Arm, int]]:
-    """The runs that results.json does not have yet, arm by arm; a teacher has only seed 0."""
-    try:
-        done = {
-            (record["arm"], one["seed"], one["epochs"])
-            for record in pretrained.results()
-            for one in record["runs"]
-            if one["data"] == data_name
-        }
-    except pretrained.ArtifactError:
-        done = set()
-    return [
-        (ARMS[name], seed)
-        for name in arms
-        for seed in ((0,) if name == "teacher" else seeds)
-        if (name, seed, ARMS[name].recipe.epochs) not in done
-    ]
+def summary(arm: str, records: Sequence[Record] | None = None) -> Record:
+    """The summary with the most epochs of an arm, for example "distilled".
+
+    Raises:
+        ArtifactError: nothing was measured under this name.
+    """
+    everything = summaries(records)
+    found = [one for one in everything if one["arm"] == arm]
+    if not found:
+        known = ", ".join(dict.fromkeys(one["arm"] for one in everything))
+        raise ArtifactError(f"There are no long runs of {arm!r}; there are {known or 'none'}.")
+    return max(found, key=lambda one: one["epochs"])
 
 
-def table() -> str:
-    """results.json as a Markdown table: accuracy, what it is compared with, and what it cost."""
-    lines = [
-        "| network | test accuracy | against | parameters | multiply-adds | epochs |",
-        "|---|---:|---|---:|---:|---:|",
-    ]
-    for one in pretrained.results():
+def table(records: Sequence[Record] | None = None) -> str:
+    """Long runs as a Markdown table: accuracy, what it is compared with, and what it cost."""
+    head = {"network": "---", "test accuracy": "---:", "against": "---", "parameters": "---:",
+            "multiply-adds": "---:", "epochs": "---:"}  # fmt: skip
+    rows = []
+    for one in summaries(records):
         against = ""
         if "interval" in one:
             low, high = one["interval"]
@@ -245,8 +262,6 @@ def table() -> str:
                 f"{one['difference']:+.2f} points on {one['compared_with']} "
                 f"({low:+.2f} to {high:+.2f}, {one['pairs']} pairs)"
             )
-        lines.append(
-            f"| {one['name']} | {metrics.mean_std(one['test_accuracy'])} | {against} | "
-            f"{one['parameters']:,} | {one['macs'] / 1e6:.1f} M | {one['epochs']} |"
-        )
-    return "\n".join(lines)
+        rows.append([one["name"], metrics.mean_std(one["test_accuracy"]), against,
+                     f"{one['parameters']:,}", f"{one['macs'] / 1e6:.1f} M", f"{one['epochs']}"])  # fmt: skip
+    return markdown(head, rows)

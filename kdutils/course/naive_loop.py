@@ -21,12 +21,8 @@ PADDING = 4  # pixels of black border before the random crop, as in most CIFAR-1
 class TextbookDataset(Dataset[tuple[Tensor, int]]):
     """A split as `torchvision.datasets.CIFAR10` would give it: image by image, as a PIL picture.
 
-    The pixels already lie in memory, decoded. So what is measured is the transforms and the calls,
-    never the disk.
-
-    Args:
-        split: uint8 images (N, 3, 32, 32) and int64 labels (N,), on the CPU.
-        transform: from a PIL image to a tensor; default `textbook_transform()`.
+    The pixels lie in memory, decoded: what is measured is the transforms and the calls. `split` has
+    uint8 images (N, 3, 32, 32) and int64 labels (N,), on the CPU.
     """
 
     def __init__(self, split: Split, transform: Callable[..., Tensor] | None = None) -> None:
@@ -47,15 +43,8 @@ class TextbookDataset(Dataset[tuple[Tensor, int]]):
 def textbook_transform(
     augment: bool = True, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD
 ) -> Callable[..., Tensor]:
-    """RandomCrop(32, 4), RandomHorizontalFlip, ToTensor, Normalize: the usual CIFAR-10 recipe.
-
-    Args:
-        augment: False leaves crop and flip out, as for validation images.
-        mean, std: of each channel, on the scale 0..1.
-
-    Returns:
-        From a PIL image to float32 (3, 32, 32) with the mean and scale of `views.normalise`.
-    """
+    """The usual CIFAR-10 recipe, from a PIL image to float32 (3, 32, 32), normalised as
+    `views.normalise` does it; `augment=False` leaves crop and flip out."""
     from torchvision import transforms
 
     random = [transforms.RandomCrop(32, padding=PADDING), transforms.RandomHorizontalFlip()]
@@ -71,10 +60,8 @@ def textbook_loader(
     Args:
         split: the images.
         batch_size: images in a batch; the few left over wait for the next epoch.
-        augment: see `textbook_transform`.
         seed: decides the order. Crops and flips follow torch's global random state.
-        workers: processes that prepare batches ahead; 0 in notebooks, where they hang on some
-            systems.
+        workers: processes that prepare batches; 0 in notebooks, where they hang on some systems.
 
     Raises:
         ValueError: a batch is larger than the split, so that there would be none.
@@ -102,13 +89,10 @@ def train_steps(
     steps: int,
     teacher: nn.Module | None = None,
 ) -> float:
-    """The usual loop, float32, image layout as it comes; gives the mean loss.
+    """The usual loop, float32, image layout as it comes; returns the mean loss.
 
-    Args:
-        model: in training mode, on the device to train on.
-        batches: normalised images (N, 3, H, W) and labels (N,), as `textbook_loader` gives them.
-        steps: how many batches to take.
-        teacher: asked anew for every batch under `no_grad`; None trains on labels only.
+    `model` is in training mode and where it trains, `batches` are as `textbook_loader` gives them;
+    a teacher is asked anew for every batch under `no_grad`.
     """
     loss_function = LabelLoss() if teacher is None else Distillation()
     device, total = next(model.parameters()).device, 0.0

@@ -7,13 +7,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from ..metrics import mean_std
 from ..runtime.files import atomic_path
 from ..runtime.settings import settings
 from .weights import ArtifactError
 
 FOLDER = Path(__file__).resolve().parent  # weights and results that come with the package
-RESULTS = "results.json"
+SCHEMA = (  # of one recorded run; accuracies in per cent, the curve has the columns of a `History`
+    "name", "role", "network", "method", "data", "recipe", "loss", "seed", "curve", "val", "test",
+    "seconds", "machine", "version", "command",
+)  # fmt: skip
 
 
 def read_json(path: Path, missing: str, remedy: str) -> Any:
@@ -72,28 +77,55 @@ def load_results(name: str, data_name: str) -> Any:
     return read_json(results_path(name, data_name), missing, "run notebook 06 or `make run` first")
 
 
-def results() -> list[dict[str, Any]]:
-    """The records of `kdutils/pretrained/results.json`: what was measured, and on what.
+def load_records(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The runs that come with the package: `"results"` (long runs) or `"pitfalls"`.
+
+    Returns:
+        What is to be known of all of them, and one record (`SCHEMA`) for each run.
 
     Raises:
         ArtifactError: the file is missing or damaged.
     """
-    return read_json(
-        FOLDER / RESULTS, f"{RESULTS} is missing", "`python -m kdutils numbers` makes it"
+    path = FOLDER / f"{name}.json"
+    what = {"results": "long-runs"}.get(name, name)
+    found = read_json(
+        path,
+        "Nothing has been recorded yet",
+        f"`python -m kdutils {what} --ship` makes {path.name}",
     )
+    return found["about"], found["records"]
 
 
-def record(arm: str) -> dict[str, Any]:
-    """The record of `results` with the most epochs of an arm, for example "distilled".
+def has_records(name: str) -> bool:
+    """Whether runs of this name come with the package."""
+    return (FOLDER / f"{name}.json").is_file()
 
-    Raises:
-        ArtifactError: nothing was measured under this name.
+
+def add_records(
+    name: str, records: list[dict[str, Any]], about: dict[str, Any] | None = None
+) -> int:
+    """Append runs to those of the package; returns how many were new.
+
+    A run that is there already (same arm, network, data, recipe, loss and seed) stays as it is.
+    Several processes may do so at once: they wait for each other.
     """
-    found = [one for one in results() if one["arm"] == arm]
-    if not found:
-        known = ", ".join(dict.fromkeys(one["arm"] for one in results()))
-        raise ArtifactError(f"{RESULTS} has no arm {arm!r}; it has {known or 'none'}.")
-    return max(found, key=lambda one: one["epochs"])
+    path = FOLDER / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        old_about, old = load_records(name) if has_records(name) else ({}, [])
+        known = [_same(one) for one in old]
+        new = [one for one in records if _same(one) not in known]
+        lines = ",\n  ".join(json.dumps(one, ensure_ascii=False) for one in [*old, *new])
+        head = json.dumps({"about": old_about | (about or {}), "records": []}, indent=1,
+                          ensure_ascii=False)  # fmt: skip
+        text = head.replace('"records": []', f'"records": [\n  {lines}\n ]')  # one run a line
+        with atomic_path(path) as part:
+            part.write_text(text + "\n", encoding="utf-8")
+    return len(new)
+
+
+def _same(record: dict[str, Any]) -> list[Any]:
+    return [record[key] for key in ("name", "network", "data", "recipe", "loss", "seed")]
 
 
 def results_table(records: list[dict[str, Any]]) -> str:

@@ -73,12 +73,8 @@ def train_or_load(
         KeyboardInterrupt: Ctrl-C; the last finished epoch is kept, nothing is recorded.
     """
     loss = loss or LabelLoss()
-    facts = identity(model, data, recipe, loss, soft_targets, seed)
+    facts = identity(model, data, recipe, loss, soft_targets, seed, teacher)
     facts["start"] = soft_targets_module.fingerprint(model)
-    more = {}
-    if teacher is not None:
-        facts["live teacher"] = soft_targets_module.fingerprint(teacher)
-        more["teacher"] = teacher
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     path = settings().results / "models" / f"{name}-seed{seed}-{key}.safetensors"
     if path.exists():
@@ -86,7 +82,7 @@ def train_or_load(
         return Trained(model, History(model.metadata["rows"]), loaded=True)
     checkpoint = path.with_suffix(".ckpt")
     history = fit(
-        model, data, recipe, loss=loss, soft_targets=soft_targets, seed=seed, **more,
+        model, data, recipe, loss=loss, soft_targets=soft_targets, teacher=teacher, seed=seed,
         checkpoint=checkpoint, progress=progress, on_epoch=on_epoch, label=f"{name}, seed {seed}",
     )  # fmt: skip
     if len(history.rows) == recipe.epochs:

@@ -67,10 +67,12 @@ def load(path: Path | None = None) -> Record:
 
 def results_block(record: Record) -> str:
     """The comparison with the published table, and our own full table under it."""
+    from ..course import long_runs
+
     rows = {row["role"]: row for row in record["benchmark"]}
     lines = ["| | published | here, in class | here, with patience |", "|---|---:|---:|---:|"]
     for role, published in STARTING_POINT.items():
-        row, long_run = rows[role], pretrained.record(role)
+        row, long_run = rows[role], long_runs.summary(role)
         ours = mean_std(row["test_accuracy"])
         patient = f"{mean_std(long_run['test_accuracy'])}, {long_run['epochs']} epochs"
         lines.append(f"| {row['name']} | {published:.2f} % | {ours} | **{patient}** |")
@@ -100,13 +102,13 @@ def numbers_block() -> str:
     """The long runs of `kdutils/pretrained/results.json`, and where they were made."""
     from ..course import long_runs
 
-    runs = [run for record in pretrained.results() for run in record["runs"]]
+    _, runs = pretrained.load_records("results")
     data = " and ".join(sorted({run["data"] for run in runs}))
     machines = " and ".join(sorted({run["machine"] for run in runs}))
     tail = (
         f"Data: {data}. Every choice was made on validation; test was looked at once for each run, "
         f"after its last epoch. Trained on: {machines}. Curves and seconds of every run are in "
-        "[results.json](kdutils/pretrained/results.json); `python -m kdutils numbers` makes it."
+        "[results.json](kdutils/pretrained/results.json); `python -m kdutils long-runs` makes it."
     )
     return f"{long_runs.table()}\n\n{tail}"
 

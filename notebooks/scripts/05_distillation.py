@@ -268,16 +268,15 @@ print(f"Right: {len(seeds)} fair pairs, and the verdict follows from the interva
 # **Before you run this:** put the five students in the order that you expect.
 
 # %%
-controls = experiments.controls(data, teacher)
-curves = {name: run.history for name, run in controls.items()}
+curves = experiments.controls(data, teacher)
 figure = plots.learning_curves(curves, data_name=data.name, title="What is left without …")
 show(figure, "Validation accuracy by epoch of five short runs: labels only, label smoothing, the "
      "real teacher, and the teacher's answers given to the wrong images.")  # fmt: skip
 
 # %%
-for name, run in controls.items():
-    gain = 100 * (run.history.last["val_accuracy"] - curves["labels only"].last["val_accuracy"])
-    print(f"{name:<38} {100 * run.history.last['val_accuracy']:6.2f} %  {gain:+6.2f} points")
+for name, curve in curves.items():
+    gain = 100 * (curve.last["val_accuracy"] - curves["labels only"].last["val_accuracy"])
+    print(f"{name:<38} {100 * curve.last['val_accuracy']:6.2f} %  {gain:+6.2f} points")
 spread = torch.tensor(before).std().item()
 print(f"\nfor scale: standard deviation of full baselines over seeds {spread:.2f} points")
 
@@ -350,7 +349,7 @@ print(f"Right: {grid[0]} temperatures x {grid[1]} weights, none of them seen by 
 
 # %%
 part = experiments.sweep_data(data)
-recorded = {len(run.history.rows): run.history for run in [controls["labels only"]]}
+recorded = {len(curves["labels only"].rows): curves["labels only"]}
 kept = experiments.soft_targets(teacher, part)
 lesson = distil_it_yourself(part, kept, recorded, most_epochs=10)
 lesson
@@ -364,7 +363,7 @@ print(f"run {run.number}: {run.state} after {len(run.rows)} epochs")
 # %%
 # Self-check
 assert run.state == "finished" and not lesson.busy, "the run must have come to its end"
-expected = controls["distilled"].history.last["val_accuracy"]
+expected = curves["distilled"].last["val_accuracy"]
 assert abs(run.accuracy - expected) < 0.05, "the same setting must give about the same student"
 print(f"Right: {run.accuracy:.1%} here, {expected:.1%} in section 4: the same student.")
 

@@ -351,7 +351,7 @@ print(f"Right: saved, and every number says that it comes from {data.name}.")
 # **Before you run this:** labels-only training falls behind at first. Will it catch up, given time?
 
 # %%
-recorded = pretrained.results()
+recorded = long_runs.summaries()
 students = [row for row in recorded if row["arm"] in ("baseline", "distilled")]
 figure = plots.accuracy_over_time(students, data_name=recorded[0]["data"])
 show(figure, "Validation accuracy of the student against minutes of training, with both lessons.")

@@ -38,8 +38,8 @@ import torch
 import torch.nn.functional as F
 
 import kdutils
-from kdutils import losses, metrics, pretrained
-from kdutils.course import experiments, pitfalls, plots
+from kdutils import losses, metrics
+from kdutils.course import experiments, long_runs, pitfalls, plots
 from kdutils.course.plots import show
 
 profile = kdutils.settings().profile.name
@@ -47,22 +47,20 @@ kdutils.settings()
 
 # %% [markdown]
 # The experiments below are many: each suspect is a training of its own, repeated with five seeds.
-# `python -m kdutils suspects` makes them all, and the results are kept beside the code. In the
+# `python -m kdutils pitfalls` makes them all, and the results are kept beside the code. In the
 # `full` profile this cell measures everything anew, on your images; that takes an hour or
 # two, and can be stopped and continued.
 
 # %%
 data = experiments.load_data()
 if profile == "full":
-    laboratory = pitfalls.laboratory(data)
-    laboratory.run()
-    record = laboratory.record()
+    about, records = pitfalls.measure(data)
 else:
-    record = pitfalls.load_recorded()
-plan, where = record["plan"], record["data"]
-print(f"Measured on {where}: {len(record['runs'])} runs, each {plan['train_images']:,} training "
-      f"images for {plan['epochs']} epochs, tested on {record['test_images']:,}.")  # fmt: skip
-print(f"With `{record['command']}` on {record['runs'][0]['machine']}.")
+    about, records = pitfalls.recorded()
+budget, where = about["budget"], about["data"]
+print(f"Measured on {where}: {len(records)} runs, each {budget['train_images']:,} training "
+      f"images for {budget['epochs']} epochs, tested on {about['test_images']:,}.")  # fmt: skip
+print(f"With `{about['command']}` on {records[0]['machine']}.")
 
 # %% [markdown]
 # The budget is small: a ninth of the images, six epochs. That is the price for measuring so
@@ -94,7 +92,7 @@ print(f"\ndistilled minus labels only: {gap:+.2f} points, one run each")
 # differ by 1.84 points or more: one time in two, in ten, in a hundred?
 
 # %%
-accuracy = list(pitfalls.accuracies(record, "labels").values())
+accuracy = list(pitfalls.accuracies(records, "labels").values())
 noise = pitfalls.seed_noise(accuracy)
 chance = noise.chance(abs(gap))
 print(f"{noise.runs} runs with labels only: {torch.tensor(accuracy).mean():.2f} %, "
@@ -110,9 +108,9 @@ show(plots.seed_noise(accuracy, noise, abs(gap), data_name=where),
 # behind the README's table give a second estimate: all images, many more epochs.
 
 # %%
-long_runs = pretrained.record("baseline")
-calm = pitfalls.seed_noise(long_runs["test_accuracy"])
-print(f"Long runs, {long_runs['epochs']} epochs: {metrics.mean_std(long_runs['test_accuracy'])}")
+long = long_runs.summary("baseline")
+calm = pitfalls.seed_noise(long["test_accuracy"])
+print(f"Long runs, {long['epochs']} epochs: {metrics.mean_std(long['test_accuracy'])}")
 print(f"Two of those differ by {abs(gap):.2f} points or more {100 * calm.chance(abs(gap)):.1f} % "
       "of the time.")  # fmt: skip
 
@@ -142,7 +140,7 @@ print("Right: one run each is no evidence until you know how far runs of one rec
 # with two switches thrown:
 
 # %%
-print("teacher of the story: validation accuracy", record["teachers"]["good"]["val_accuracy"], "%")
+print("teacher of the story: validation accuracy", about["teachers"]["good"]["val_accuracy"], "%")
 correct, crime = pitfalls.arm("distilled").loss, pitfalls.arm("both").loss
 thrown = {name: value for name, value in asdict(crime).items() if value != asdict(correct)[name]}
 print("the correct loss: temperature", correct.temperature, "and soft weight", correct.soft_weight)
@@ -155,8 +153,8 @@ print("switches thrown in the crime:", thrown)
 # %%
 def seed_by_seed(names, against="labels"):
     """Differences of arms to another arm, one number a seed, with their intervals."""
-    base = pitfalls.accuracies(record, against)
-    runs = {pitfalls.arm(name).title: pitfalls.accuracies(record, name) for name in names}
+    base = pitfalls.accuracies(records, against)
+    runs = {pitfalls.arm(name).title: pitfalls.accuracies(records, name) for name in names}
     dots = {title: [run[s] - base[s] for s in sorted(run.keys() & base.keys())]
             for title, run in runs.items()}  # fmt: skip
     return dots, {t: metrics.paired_interval(d, [0.0] * len(d)) for t, d in dots.items()}
@@ -169,7 +167,7 @@ show(plots.paired_difference_plot(dots, intervals, data_name=where),
 
 # %%
 # Self-check
-crime_gap = pitfalls.compare(record, "both", "labels")
+crime_gap = pitfalls.compare(records, "both", "labels")
 assert profile == "full" or crime_gap.high < 0, "in the recorded runs the crime is below labels only"
 print(f"The crime, reproduced: {crime_gap} (against labels only)")
 
@@ -189,13 +187,12 @@ print(f"The crime, reproduced: {crime_gap} (against labels only)")
 # the record (`smoke`: a tiny one). If the suspicion is right, how much of the damage will it show?
 
 # %%
-live = pitfalls.laboratory(data, pitfalls.TINY if profile == "smoke" else None)
 arms = [pitfalls.arm(name) for name in ("labels", "weak_labels")]
-live.run(arms, seeds=(0,), say=lambda words: None)
-now = live.record()
+budget = pitfalls.TINY if profile == "smoke" else None
+_, now = pitfalls.measure(data, arms, seeds=(0,), budget=budget, say=lambda words: None)
 for each in arms:
     here = pitfalls.accuracies(now, each.name)[0]
-    there = pitfalls.accuracies(record, each.name)[0]
+    there = pitfalls.accuracies(records, each.name)[0]
     print(f"{each.title:<24} live on {data.name}: {here:.2f} %   recorded on {where}: {there:.2f} %")
 
 # %%
@@ -203,7 +200,7 @@ dots, intervals = seed_by_seed(["both", "weak_labels"])
 show(plots.paired_difference_plot(dots, intervals, data_name=where),
      "Test accuracy minus that of labels only: the tutorial's loss with its teacher, and a tenth "
      "of the labels' loss without any teacher.")  # fmt: skip
-difference = pitfalls.compare(record, "both", "weak_labels")
+difference = pitfalls.compare(records, "both", "weak_labels")
 print(f"What the teacher of the crime changes: {difference}")
 
 # %% [markdown]
@@ -234,8 +231,8 @@ print(f"What the teacher of the crime changes: {difference}")
 # **Before you run this:** which three will cost most? Which will turn out harmless?
 
 # %%
-found = pitfalls.effects(record)
-correct_gain = pitfalls.compare(record, "distilled", "labels")
+found = pitfalls.effects(records)
+correct_gain = pitfalls.compare(records, "distilled", "labels")
 show(plots.pitfall_effects(found, correct_gain, data_name=where),
      "One row for each suspect. Left: test accuracy against labels only, with the gain of the "
      "correct recipe as a band. Right: against the arm that does it right. Bars are 95 % intervals "
@@ -304,9 +301,9 @@ Markdown(pitfalls.verdict_table(found))
 # one. Perhaps both have to do with something else: the *size* of the logits.
 
 # %%
-for name, about in record["teachers"].items():
-    print(f"{name:<11} validation {about['val_accuracy']:.2f} %, on the student's images "
-          f"{about['train_accuracy']:.2f} %, logits spread by {about['logit_spread']:.2f}")  # fmt: skip
+for name, facts in about["teachers"].items():
+    print(f"{name:<11} validation {facts['val_accuracy']:.2f} %, on the student's images "
+          f"{facts['train_accuracy']:.2f} %, logits spread by {facts['logit_spread']:.2f}")  # fmt: skip
 
 # %% [markdown]
 # Training with smoothed labels keeps logits small; a long training makes them large. That can be
@@ -316,11 +313,12 @@ for name, about in record["teachers"].items():
 # **Before you run this:** if size is all there is to it, what will the quiet versions do?
 
 # %%
-pairs = [("quiet_hot", "hot"), ("smoothed_hot", "hot"), ("smoothed_hot", "quiet_hot"),
-         ("quiet_strong", "strong"), ("quiet_strong", "distilled")]  # fmt: skip
+pairs = [("scaled_logits_T20", "T20"), ("smoothed_T20", "T20"),
+         ("smoothed_T20", "scaled_logits_T20"), ("scaled_logits_strong", "strong"),
+         ("scaled_logits_strong", "distilled")]  # fmt: skip
 for name, other in pairs:
     one, two = pitfalls.arm(name).title, pitfalls.arm(other).title
-    print(f"{one}, minus {two}:\n    {pitfalls.compare(record, name, other)}")
+    print(f"{one}, minus {two}:\n    {pitfalls.compare(records, name, other)}")
 
 # %% [markdown]
 # The quiet strong teacher is as good as the usual one: here the gap was no matter of capacity, only
@@ -339,7 +337,7 @@ assert len(found) >= 10 and all(effect.cost.n >= 5 or profile == "full" for effe
     "five paired seeds for every suspect"
 )
 assert all(e.cost.low <= e.cost.mean <= e.cost.high for e in found), "a mean lies in its interval"
-guilty = [effect.title for effect in found if effect.verdict.startswith("guilty")]
+guilty = [effect.title for effect in found if effect.verdict.startswith("hurts")]
 print(f"Guilty: {len(guilty)} of {len(found)}: {', '.join(guilty)}.")
 
 # %% [markdown]

@@ -69,10 +69,14 @@ def teacher() -> Trained:
     return Trained(models.build("student", 7).eval(), History([row]), loaded=False)
 
 
+def short_runs(folder: Path) -> set[Path]:
+    return set((folder / "results" / "short_runs").rglob("*.json"))
+
+
 def test_sweep_is_done_once(own_folders: Path, teacher: Trained) -> None:
     data = tiny_data(600)
     first = experiments.sweep(data, teacher, progress=False)
-    files = set((own_folders / "results" / "models").glob("short-*.safetensors"))
+    files = short_runs(own_folders)
     assert first.accuracy.shape == (len(first.temperatures), len(first.weights)) == (2, 2)
     assert len(files) == 5, "four cells and labels only"
     assert first.images == 512 and first.epochs == 1
@@ -80,15 +84,29 @@ def test_sweep_is_done_once(own_folders: Path, teacher: Trained) -> None:
     assert first.best == Distillation(first.temperatures[row], first.weights[column])
     again = experiments.sweep(data, teacher, progress=False)
     assert torch.equal(again.accuracy, first.accuracy) and again.baseline == first.baseline
-    assert set((own_folders / "results" / "models").glob("short-*.safetensors")) == files
+    assert short_runs(own_folders) == files
+
+
+def test_each_cell_of_the_sweep_is_its_own_setting(own_folders: Path, teacher: Trained) -> None:
+    data = tiny_data(600)
+    found = experiments.sweep(data, teacher, progress=False)
+    part = experiments.sweep_data(data)
+    targets = experiments.soft_targets(teacher, part)
+    run = experiments.short_run(part, Distillation(4.0, 0.5), targets, progress=False)
+    cell = found.accuracy[found.temperatures.index(4.0), found.weights.index(0.5)]
+    assert cell.item() == pytest.approx(run.history.last["val_accuracy"])
 
 
 def test_controls_share_what_the_sweep_has_trained(own_folders: Path, teacher: Trained) -> None:
     data = tiny_data(600)
     experiments.sweep(data, teacher, progress=False)
-    runs = experiments.controls(data, teacher, progress=False)
-    assert [run.loaded for run in runs.values()] == [True, False, True, False, False]
-    assert list(runs)[0] == "labels only" and list(runs)[1].startswith("label smoothing 0.")
+    before = short_runs(own_folders)
+    curves = experiments.controls(data, teacher, progress=False)
+    assert len(short_runs(own_folders) - before) == 3, "labels only and distilled were there"
+    assert list(curves)[0] == "labels only" and list(curves)[1].startswith("label smoothing 0.")
+    assert all(0 <= one.last["val_accuracy"] <= 1 for one in curves.values())
+    records = [json.loads(path.read_text()) for path in short_runs(own_folders)]
+    assert all(record["test"] is None for record in records), "judged on validation alone"
 
 
 def latency(batch_size: int, median: float) -> timing.Latency:
@@ -121,7 +139,7 @@ def test_the_published_table_is_the_one_of_the_design() -> None:
 
 
 def test_the_full_profile_runs_the_long_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the notebooks' long runs and `python -m kdutils numbers` would not be the same."""
+    """Otherwise the notebooks' long runs and `python -m kdutils long-runs` would not be the same."""
     from kdutils.course.budgets import BUDGETS
 
     plan = BUDGETS["full", False]

@@ -1,11 +1,12 @@
-"""The suspects: each switch does what it says and nothing else; runs resume; records are read."""
+"""The pitfalls: each switch does what it says and nothing else; runs resume; records are read."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,29 @@ import torch
 from small import TinyNet, tiny_data
 from torch import nn
 
-from kdutils import diagnose, models
+from kdutils import diagnose, models, pretrained
 from kdutils.__main__ import main
 from kdutils.course import pitfalls, plots
-from kdutils.course.pitfalls import (
-    ARMS,
+from kdutils.course.faults import (
     ByBatchNumber,
     CleanTargets,
-    Lab,
-    Plan,
+    ScaledLogits,
     SwitchedLoss,
     TrainModeTargets,
-    arm,
-    effects,
+    stay_in_eval,
 )
+from kdutils.course.pitfalls import ARMS, Budget, arm, effects
 from kdutils.losses import Distillation
-from kdutils.pretrained import ArtifactError
+from kdutils.pretrained import ArtifactError, Trained
 from kdutils.soft_targets import SoftTargets
 from kdutils.train import Recipe, fit, predict
 from kdutils.views import epoch_views
 
-TINY = Plan(
+TINY = Budget(
     100, 2, 50, batch_size=20, teacher_epochs=1, cool_images=50, by_heart_epochs=1, weak_epochs=1
 )
 VIEWS = epoch_views(100, 0, 0)
+Measure = Callable[..., tuple[dict[str, Any], list[dict[str, Any]]]]
 
 
 @pytest.fixture
@@ -53,8 +53,12 @@ def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def lab(tiny_networks: None, tmp_path: Path) -> Lab:
-    return Lab(tiny_data(200), TINY, tmp_path / "lab")
+def measure(tiny_networks: None, own_folders: Path) -> Measure:
+    """`pitfalls.measure` with everything tiny, in a folder of its own."""
+    return partial(
+        pitfalls.measure, tiny_data(200), budget=TINY, folder=own_folders / "out",
+        say=lambda words: None,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -105,6 +109,19 @@ def test_a_teacher_in_train_mode_depends_on_its_batch_and_is_put_back(targets: S
     assert small.epoch(VIEWS) is small.epoch(VIEWS), "asked once"
     assert not targets.teacher.training
     assert torch.equal(predict(targets.teacher, tiny_data(100).train), before)
+    assert small.fingerprint != large.fingerprint
+
+
+def test_a_frozen_layer_of_the_teacher_stays_frozen(targets: SoftTargets) -> None:
+    targets.teacher.train()
+    targets.teacher[3].eval()
+    TrainModeTargets(targets, 10).epoch(VIEWS)
+    assert targets.teacher.training and not targets.teacher[3].training
+
+
+def test_scaled_logits_are_known_by_their_factor(targets: SoftTargets) -> None:
+    assert torch.equal(ScaledLogits(targets, 0.5).epoch(VIEWS), 0.5 * targets.epoch(VIEWS))
+    assert ScaledLogits(targets, 0.5).fingerprint != ScaledLogits(targets, 0.4).fingerprint
 
 
 def test_a_student_that_stays_in_eval_mode() -> None:
@@ -116,18 +133,18 @@ def test_a_student_that_stays_in_eval_mode() -> None:
     data = tiny_data(100)
     fit(
         model, data, Recipe(epochs=3, batch_size=50), progress=False,
-        on_epoch=lambda row: pitfalls.stay_in_eval(model, row),
+        on_epoch=lambda row: stay_in_eval(model, row),
     )  # fmt: skip
     assert modes == [True, True, False, False, False, False]
 
 
-def test_a_suspect_differs_in_one_thing_from_the_arm_that_does_it_right() -> None:
+def test_a_pitfall_differs_in_one_thing_from_the_arm_that_does_it_right() -> None:
     assert len({each.name for each in ARMS}) == len(ARMS)
     parts = ("loss", "teacher", "wrap", "after_epoch", "share")
     for each in ARMS:
         right = arm(each.against)
         changed = [part for part in parts if getattr(each, part) != getattr(right, part)]
-        if each.name not in pitfalls.CONTROLS:
+        if each.role == "pitfall":
             assert len(changed) == 1, f"{each.name}: {changed}"
 
 
@@ -147,65 +164,73 @@ def test_the_wrong_losses_are_those_that_the_checks_name() -> None:
 
 
 def test_an_unknown_arm() -> None:
-    with pytest.raises(ArtifactError, match="no suspect 'no_t3'; choose from labels, distilled"):
+    with pytest.raises(ArtifactError, match="no pitfall 'no_t3'; choose from labels, distilled"):
         arm("no_t3")
 
 
-# --- the laboratory -------------------------------------------------------------------------------
+# --- the runs -------------------------------------------------------------------------------------
 
 
-def test_runs_every_arm_and_resumes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pitfalls.experiments, "teacher", lambda data, progress: _Trained())
+def test_every_arm_runs_and_nothing_twice(
+    measure: Measure, own_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "kdutils.course.experiments.teacher", lambda data, progress: Trained(TinyNet(7), None, True)
+    )
     said: list[str] = []
-    lab.run(seeds=(0,), say=said.append)
+    about, records = measure(seeds=(0,), say=said.append)
     assert len(said) == len(ARMS)
-    assert {run["arm"] for run in lab.record()["runs"]} == {each.name for each in ARMS}
-    before = {path: path.read_bytes() for path in lab.folder.glob("runs/*")}
-    lab.run(seeds=(0,), say=said.append)
+    assert [one["name"] for one in records] == [each.name for each in ARMS]
+    assert set(about["teachers"]) == {"good", "weak", "overfitted", "smoothed", "strong"}
+    assert about["budget"] == asdict(TINY) and about["data"] == "colours"
+    before = {path: path.read_bytes() for path in own_folders.glob("out/**/*.json")}
+    assert measure(seeds=(0,), say=said.append) == (about, records)
     assert len(said) == len(ARMS), "nothing is done twice"
-    assert before == {path: path.read_bytes() for path in lab.folder.glob("runs/*")}
-    known = lab.record()
-    assert set(known["teachers"]) == {"good", "weak", "overfitted", "smoothed", "strong"}
+    assert before == {path: path.read_bytes() for path in own_folders.glob("out/**/*.json")}
 
 
-class _Trained:
-    model = TinyNet(7)
+def test_a_run_says_what_it_is(measure: Measure) -> None:
+    _, records = measure([arm("labels"), arm("both")], (0, 1))
+    first, *_, last = records
+    assert (first["name"], first["seed"]) == ("labels", 0)
+    test_curve = first["curve"]["test_accuracy"]
+    assert len(test_curve) == 2 and round(100 * test_curve[-1], 2) == first["test"]
+    assert (last["name"], last["seed"]) == ("both", 1) and "test_accuracy" not in last["curve"]
+    assert last["recipe"]["epochs"] == 2 and last["train_images"] == 100
+    assert "squared=False" in last["loss"] and last["teacher"] == "good"
 
 
-def test_a_run_says_what_it_is(lab: Lab) -> None:
-    lab.run([arm("labels"), arm("both")], (0, 1), say=lambda words: None)
-    first, *_, last = lab.record()["runs"]
-    assert (first["arm"], first["seed"]) == ("labels", 0) and len(first["test_curve"]) == 2
-    assert first["test_curve"][-1] == first["test_accuracy"]
-    assert (last["arm"], last["seed"]) == ("both", 1) and "test_curve" not in last
-    assert len(last["val_accuracy"]) == 2 and last["version"] and last["machine"] and last["date"]
-    json.dumps(lab.record())
+def test_the_same_seed_gives_the_same_run(measure: Measure, own_folders: Path) -> None:
+    def losses(seed: int, folder: str) -> list[float]:
+        _, (record,) = measure([arm("no_t2")], (seed,), folder=own_folders / folder)
+        return record["curve"]["train_loss"]
+
+    assert losses(3, "a") == losses(3, "b") != losses(4, "a")
 
 
-def test_the_same_seed_gives_the_same_run(lab: Lab) -> None:
-    one, two = lab.run_one(arm("no_t2"), 3), lab.run_one(arm("no_t2"), 3)
-    assert one["train_loss"] == two["train_loss"]
-    assert lab.run_one(arm("no_t2"), 4)["train_loss"] != one["train_loss"]
-
-
-def test_a_run_that_diverges_is_a_result(lab: Lab) -> None:
-    broken = replace(arm("no_t2"), loss=lambda s, t, y: s.sum() * math.nan)
-    record = lab.run_one(broken, 0)
-    assert "became nan" in record["diverged"] and record["val_accuracy"] == []
-    assert 0 <= record["test_accuracy"] <= 100
+def test_what_an_arm_brings_along_travels_to_other_processes(own_folders: Path) -> None:
+    """The real student; functions too, and a teacher that is trained here first."""
+    small = Budget(64, 1, 20, batch_size=32, weak_epochs=1)
+    chosen = [replace(arm(name), teacher="weak") for name in ("by_batch_number", "student_eval")]
+    _, records = pitfalls.measure(
+        tiny_data(64), chosen, (0,), budget=small, folder=own_folders, jobs=2,
+        say=lambda words: None,
+    )  # fmt: skip
+    assert [one["name"] for one in records] == ["by_batch_number", "student_eval"]
 
 
 # --- reading the record ---------------------------------------------------------------------------
 
 
-def made_up(**arms: list[float]) -> dict[str, Any]:
-    """A record of runs with these test accuracies, seeds 0, 1, …"""
-    runs = [
-        {"arm": name, "seed": seed, "test_accuracy": value, "test_curve": [value + 0.5, value]}
+def made_up(**arms: list[float]) -> list[dict[str, Any]]:
+    """Runs with these test accuracies, seeds 0, 1, …"""
+    return [
+        {"name": name, "seed": seed, "test": value, "network": "student", "data": "CIFAR-10",
+         "recipe": {"epochs": 2}, "loss": "",
+         "curve": {"test_accuracy": [(value + 0.5) / 100, value / 100]}}
         for name, values in arms.items()
         for seed, value in enumerate(values)
-    ]
-    return {"runs": runs, "data": "made up", "plan": {}, "teachers": {}}
+    ]  # fmt: skip
 
 
 RECORD = made_up(
@@ -223,9 +248,9 @@ def test_effects_are_paired_and_judged() -> None:
     found = {each.name: each for each in effects(RECORD)}
     assert list(found) == ["both", "mean", "no_t2", "distilled_short", "best_on_test"]
     assert found["both"].gain.mean == pytest.approx(-2.97, abs=0.01)
-    assert found["both"].verdict == "guilty: worse than labels only"
+    assert found["both"].verdict == "hurts: worse than labels only"
     assert found["no_t2"].cost.mean == pytest.approx(-1.0)
-    assert found["no_t2"].verdict == "guilty: costs points"
+    assert found["no_t2"].verdict == "hurts: costs points"
     assert found["mean"].verdict == "no difference"
     assert found["best_on_test"].cost.mean == pytest.approx(0.5)
     assert found["best_on_test"].verdict == "looks better"
@@ -250,27 +275,34 @@ def test_the_table_shows_every_arm_with_runs() -> None:
     assert "| missing T² | 63.03 ± 1.00 % (3 seeds) | -1.00 [-1.00, -1.00] |" in table
 
 
-def test_seed_noise_by_hand() -> None:
-    noise = pitfalls.seed_noise([60.0, 61.0, 62.0])
-    assert (noise.deviation, noise.runs) == (1.0, 3)
-    # t = 1.84 / sqrt(2) = 1.301 with 2 degrees of freedom: p = 1 - t / sqrt(2 + t^2)
-    t = 1.84 / math.sqrt(2)
-    assert noise.chance(1.84) == pytest.approx(1 - t / math.sqrt(2 + t**2), rel=1e-6)
-    assert noise.chance(0) == pytest.approx(1) and noise.chance(50) < 0.001
-    with pytest.raises(ArtifactError, match="two runs or more"):
-        pitfalls.seed_noise([60.0])
+@pytest.fixture
+def shelf(own_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in place of kdutils/pretrained/."""
+    monkeypatch.setattr("kdutils.pretrained.records.FOLDER", own_folders / "pretrained")
+    return own_folders / "pretrained"
 
 
-def test_saved_and_read_again(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "pitfalls.json"
-    pitfalls.save_recorded(RECORD, path)
-    assert pitfalls.load_recorded(path) == RECORD
-    assert len(path.read_text().splitlines()) < len(RECORD["runs"]) + 15, "one run a line"
+ABOUT = {"command": "made up", "data": "CIFAR-10", "budget": {"epochs": 2}}
+
+
+def test_shipped_and_read_again(shelf: Path) -> None:
+    with pytest.raises(ArtifactError, match="Nothing has been recorded yet.*pitfalls --ship"):
+        pitfalls.recorded()
+    pitfalls.ship(ABOUT, RECORD)
+    assert pitfalls.recorded() == (ABOUT, RECORD)
+    path = shelf / "pitfalls.json"
+    assert len(path.read_text().splitlines()) < len(RECORD) + 20, "one run a line"
     path.write_text(path.read_text()[:100])
     with pytest.raises(ArtifactError, match="cut short or damaged"):
-        pitfalls.load_recorded(path)
-    with pytest.raises(ArtifactError, match="Nothing has been recorded yet"):
-        pitfalls.load_recorded(tmp_path / "none.json")
+        pitfalls.recorded()
+
+
+def test_runs_of_another_budget_never_join_the_recorded_ones(shelf: Path) -> None:
+    pitfalls.ship(ABOUT, RECORD)
+    before = (shelf / "pitfalls.json").read_bytes()
+    with pytest.raises(ArtifactError, match="are of another budget"):
+        pitfalls.ship(ABOUT | {"budget": {"epochs": 3}}, RECORD)
+    assert (shelf / "pitfalls.json").read_bytes() == before
 
 
 def test_figures_take_effects() -> None:
@@ -290,25 +322,60 @@ def test_figures_take_effects() -> None:
 
 def test_the_command_runs_lists_and_refuses(
     tiny_networks: None,
-    own_folders: Path,
+    shelf: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("kdutils.data.load", lambda: tiny_data(200))
-    monkeypatch.setattr(pitfalls, "Plan", lambda: TINY)
-    monkeypatch.setattr(pitfalls, "recorded_path", lambda: own_folders / "pitfalls.json")
-    assert main(["suspects", "--list"]) == 2
+    images = replace(tiny_data(200), name="CIFAR-10", classes=pretrained.CLASSES)
+    monkeypatch.setattr("kdutils.data.load", lambda: images)
+    monkeypatch.setattr(pitfalls, "Budget", lambda: TINY)
+    assert main(["pitfalls", "--list"]) == 2
     assert "Nothing has been recorded yet" in capsys.readouterr().err
     arms = ["--arms", "labels,distilled,no_t2", "--seeds", "0,1"]
-    assert main(["suspects", *arms, "--record", "--out", str(own_folders / "out")]) == 0
+    assert main(["pitfalls", *arms]) == 0
     printed = capsys.readouterr().out
     assert "missing T², seed 1: test" in printed and "| missing T² |" in printed
-    assert len(pitfalls.load_recorded()["runs"]) == 6
-    assert main(["suspects", "--list"]) == 0
-    assert main(["suspects", "--arms", "x"]) == 2
-    assert "no suspect 'x'" in capsys.readouterr().err
-    assert main(["suspects", "--seeds", "one"]) == 2
-    assert "whole numbers" in capsys.readouterr().err
+    assert not shelf.exists(), "nothing is put into the package unless asked for"
+    assert main(["pitfalls", *arms, "--ship"]) == 0
+    assert len(pitfalls.recorded()[1]) == 6
+    assert main(["pitfalls", "--list"]) == 0
+    for wrong, words in (
+        (["--arms", "x"], "no arm 'x'; choose from labels, distilled"),
+        (["--seeds", "one"], "whole numbers"), (["--seeds", "-1"], "whole numbers"),
+    ):  # fmt: skip
+        assert main(["pitfalls", *wrong]) == 2
+        assert words in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["pitfalls", "--jobs", "-2"])
+    assert "no whole number from 0" in capsys.readouterr().err
+
+
+def test_only_cifar10_goes_into_the_package(
+    tiny_networks: None,
+    shelf: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A folder, or `shapes` in place of a download, is refused before any work."""
+    monkeypatch.setattr("kdutils.data.load", lambda: tiny_data(200))
+    monkeypatch.setattr(pitfalls, "measure", lambda *a, **k: pytest.fail("refused first"))
+    assert main(["pitfalls", "--ship"]) == 2
+    assert "Only runs on CIFAR-10 go into the package" in capsys.readouterr().err
+    assert not shelf.exists()
+
+
+def test_one_interrupt_ends_the_command(
+    tiny_networks: None, own_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdutils.data.load", lambda: tiny_data(200))
+    monkeypatch.setattr(pitfalls, "Budget", lambda: TINY)
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdutils.train.score", stop)
+    assert main(["pitfalls", "--arms", "labels,weak_labels"]) == 130
+    assert not list(own_folders.rglob("runs/*.json"))
 
 
 # --- what is recorded, and what the notebook says about it ----------------------------------------
@@ -318,32 +385,42 @@ NOTEBOOK = CHECKOUT / "notebooks" / "07_when_distillation_hurts.ipynb"
 
 
 @pytest.fixture
-def recorded() -> dict[str, Any]:
-    return pitfalls.load_recorded()
+def about() -> dict[str, Any]:
+    return pitfalls.recorded()[0]
 
 
-def test_the_record_says_how_it_was_made(recorded: dict[str, Any]) -> None:
-    assert recorded["command"] == pitfalls.COMMAND and recorded["data"]
-    assert recorded["plan"] == asdict(Plan()), "the plan of the code is another one"
-    assert recorded["loss"] == asdict(SwitchedLoss())
-    assert recorded["test_images"] == 10_000
+@pytest.fixture
+def recorded() -> list[dict[str, Any]]:
+    return pitfalls.recorded()[1]
+
+
+def test_the_record_says_how_it_was_made(
+    about: dict[str, Any], recorded: list[dict[str, Any]]
+) -> None:
+    assert about["command"] == pitfalls.COMMAND and about["data"]
+    assert about["budget"] == asdict(Budget()), "the budget of the code is another one"
+    assert about["loss"] == asdict(SwitchedLoss())
+    assert about["test_images"] == 10_000
     known = {each.name: each for each in ARMS}
-    for run in recorded["runs"]:
-        assert run["arm"] in known and run["machine"] and run["version"] and run["date"]
-        assert 0 < run["test_accuracy"] < 100
+    for run in recorded:
+        assert set(pretrained.SCHEMA) <= set(run)
+        each = known[run["name"]]
+        assert run["loss"] == repr(each.loss) and run["machine"] and run["version"] and run["date"]
+        assert 0 < run["test"] < 100
         if "diverged" not in run:
-            assert len(run["val_accuracy"]) == known[run["arm"]].epochs(Plan())
-    used = {known[run["arm"]].teacher for run in recorded["runs"]} - {None}
-    assert set(recorded["teachers"]) == used
-    assert 82 < recorded["teachers"]["good"]["val_accuracy"] < 85, "the table's teacher: 83.13 %"
+            epochs = max(1, round(each.share * Budget().epochs))
+            assert len(run["curve"]["val_accuracy"]) == run["recipe"]["epochs"] == epochs
+    used = {known[run["name"]].teacher for run in recorded} - {""}
+    assert set(about["teachers"]) == used
+    assert 82 < about["teachers"]["good"]["val_accuracy"] < 85, "the table's teacher: 83.13 %"
 
 
-def test_every_recorded_arm_has_five_seeds(recorded: dict[str, Any]) -> None:
-    for name in {run["arm"] for run in recorded["runs"]}:
+def test_every_recorded_arm_has_five_seeds(recorded: list[dict[str, Any]]) -> None:
+    for name in {run["name"] for run in recorded}:
         assert set(pitfalls.accuracies(recorded, name)) >= set(range(5)), name
 
 
-def test_the_crime_is_recorded(recorded: dict[str, Any]) -> None:
+def test_the_crime_is_recorded(recorded: list[dict[str, Any]]) -> None:
     """What the story of the notebook rests on."""
     assert pitfalls.compare(recorded, "distilled", "labels").verdict == "higher"
     assert pitfalls.compare(recorded, "both", "labels").verdict == "lower"
@@ -351,17 +428,19 @@ def test_the_crime_is_recorded(recorded: dict[str, Any]) -> None:
     assert pitfalls.compare(recorded, "both", "weak_labels").verdict == "higher"
 
 
-def test_the_second_look_is_recorded(recorded: dict[str, Any]) -> None:
+def test_the_second_look_is_recorded(
+    about: dict[str, Any], recorded: list[dict[str, Any]]
+) -> None:
     """Loudness explains the strong teacher, and more than half of what smoothing gains."""
     by = {(a, b): pitfalls.compare(recorded, a, b) for a, b in (
-        ("quiet_strong", "strong"), ("quiet_strong", "distilled"), ("quiet_hot", "hot"),
-        ("smoothed_hot", "hot"), ("smoothed_hot", "quiet_hot"),
+        ("scaled_logits_strong", "strong"), ("scaled_logits_strong", "distilled"), ("scaled_logits_T20", "T20"),
+        ("smoothed_T20", "T20"), ("smoothed_T20", "scaled_logits_T20"),
     )}  # fmt: skip
-    assert by["quiet_strong", "strong"].verdict == "higher"
-    assert by["quiet_strong", "distilled"].verdict == "no difference"
-    assert by["quiet_hot", "hot"].verdict == by["smoothed_hot", "quiet_hot"].verdict == "higher"
-    assert by["quiet_hot", "hot"].mean > by["smoothed_hot", "hot"].mean / 2
-    spread = {name: about["logit_spread"] for name, about in recorded["teachers"].items()}
+    assert by["scaled_logits_strong", "strong"].verdict == "higher"
+    assert by["scaled_logits_strong", "distilled"].verdict == "no difference"
+    assert by["scaled_logits_T20", "T20"].verdict == by["smoothed_T20", "scaled_logits_T20"].verdict == "higher"
+    assert by["scaled_logits_T20", "T20"].mean > by["smoothed_T20", "T20"].mean / 2
+    spread = {name: about["logit_spread"] for name, about in about["teachers"].items()}
     assert spread["smoothed"] < spread["good"] < spread["strong"]
     # The factor of the quiet teachers was chosen for this:
     assert 0.4 * spread["good"] == pytest.approx(spread["smoothed"], rel=0.1)
@@ -372,11 +451,11 @@ def prose() -> str:
     return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
 
 
-def test_the_notebook_calls_guilty_who_is_guilty(recorded: dict[str, Any]) -> None:
-    """The lists `**Worse than no teacher:**`, … name every suspect, each where its verdict is."""
+def test_the_notebook_names_what_hurts(recorded: list[dict[str, Any]]) -> None:
+    """The lists `**Worse than no teacher:**`, … name every pitfall, each where its verdict is."""
     verdicts = {
-        "Worse than no teacher": "guilty: worse than labels only",
-        "It costs points": "guilty: costs points",
+        "Worse than no teacher": "hurts: worse than labels only",
+        "It costs points": "hurts: costs points",
         "No difference": "no difference",
         "Better": "looks better",
     }
@@ -388,7 +467,7 @@ def test_the_notebook_calls_guilty_who_is_guilty(recorded: dict[str, Any]) -> No
     assert said == {each.title: each.verdict for each in effects(recorded)}
 
 
-def test_the_outputs_of_the_notebook_are_of_this_record(recorded: dict[str, Any]) -> None:
+def test_the_outputs_of_the_notebook_are_of_this_record(recorded: list[dict[str, Any]]) -> None:
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     outputs = [out for cell in cells for out in cell.get("outputs", [])]
     tables = [

@@ -11,10 +11,9 @@ import torch
 from small import tiny_data
 
 import kdutils
-from kdutils import data, models, pretrained, soft_targets, train
+from kdutils import data, models, pretrained, train
 from kdutils.course import experiments, long_runs
 from kdutils.pretrained import ArtifactError, Trained
-from kdutils.pretrained.records import RESULTS
 from kdutils.train import Recipe
 
 CIFAR = dict(name="CIFAR-10 (JPEG copy)", classes=pretrained.CLASSES)
@@ -139,106 +138,25 @@ def test_shipped_weights_score_what_they_say(name: str, real_images: data.ImageD
 @pytest.mark.parametrize("name", pretrained.names())
 def test_weights_and_results_agree(name: str) -> None:
     facts = pretrained.read_metadata(pretrained.path(name))
-    (record,) = (
-        one for one in pretrained.results()
-        if (one["arm"], one["data"], one["epochs"]) == (name, facts["data_name"], facts["epochs"])
-    )  # fmt: skip
-    assert record == pretrained.record(name), "what is shipped is the longest training"
-    (run,) = (one for one in record["runs"] if one["seed"] == facts["seed"])
-    assert run["test_accuracy"] == facts["test_accuracy"]
-    assert run["epochs"] == facts["epochs"]
+    summary = long_runs.summary(name)
+    assert summary["epochs"] == facts["epochs"], "what is shipped is the longest training"
+    (run,) = (one for one in summary["runs"] if one["seed"] == facts["seed"])
+    assert (run["data"], run["test"]) == (facts["data_name"], facts["test_accuracy"])
+    assert run["recipe"] == facts["recipe"]
 
 
-# --- the numbers ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["results", "pitfalls"])
+def test_every_recorded_run_has_the_one_schema(name: str) -> None:
+    _, records = pretrained.load_records(name)
+    assert records
+    for record in records:
+        assert tuple(record)[: len(pretrained.SCHEMA)] == pretrained.SCHEMA
+        lengths = {len(column) for column in record["curve"].values()}
+        assert len(lengths) == 1 and lengths <= {record["recipe"]["epochs"], 0, 1}
 
 
-def _run(arm: str, seed: int, accuracy: float, epochs: int = 50) -> long_runs.Record:
-    return {
-        "arm": arm, "seed": seed, "data": "CIFAR-10", "loss": "", "epochs": epochs,
-        "val_accuracy": accuracy, "test_accuracy": accuracy, "train_seconds": 1.0, "curve": [],
-        "machine": "here", "date": "2026-01-01", "version": "0",
-    }  # fmt: skip
-
-
-def test_runs_are_paired_by_seed_and_budget() -> None:
-    runs = [_run("baseline", s, 80.0 + s) for s in range(3)]
-    runs += [_run("distilled", s, 82.0 + s + 0.1 * s) for s in range(3)]
-    runs += [_run("distilled", 3, 99.0), _run("baseline", 4, 10.0, epochs=7)]
-    *_, record = long_runs.records(runs)
-    assert record["role"] == "distilled" and record["pairs"] == 3
-    assert record["difference"] == pytest.approx(2.1)
-    half = 4.302653 * 0.1 / 3**0.5  # Student's t with two degrees of freedom
-    assert record["interval"] == pytest.approx([2.1 - half, 2.1 + half], abs=2e-3)
-
-
-def test_one_pair_makes_no_interval() -> None:
-    runs = [_run("baseline", 0, 80.0), _run("distilled", 0, 82.0)]
-    assert all("interval" not in record for record in long_runs.records(runs))
-
-
-def test_budgets_are_kept_apart(shelf: Path) -> None:
-    """A longer training adds a record; it neither replaces a shorter one nor is paired with it."""
-    for arm, gain in (("baseline", 0.0), ("distilled", 1.0)):
-        for epochs, level in ((7, 80.0), (50, 90.0)):
-            for seed in range(2):
-                long_runs.note(_run(arm, seed, level + seed + gain, epochs))
-    records = pretrained.results()
-    assert [(one["arm"], one["epochs"]) for one in records] == [
-        ("baseline", 7), ("baseline", 50), ("distilled", 7), ("distilled", 50),
-    ]  # fmt: skip
-    assert [one.get("difference") for one in records] == [None, None, 1.0, 1.0]
-    assert pretrained.record("distilled")["test_accuracy"] == [91.0, 92.0]
-    with pytest.raises(ArtifactError, match="has no arm 'pocket'; it has baseline, distilled"):
-        pretrained.record("pocket")
-
-
-def test_results_hold_what_the_table_needs() -> None:
-    (record,) = long_runs.records([_run("baseline", 1, 80.0)])
-    wanted = {"name", "role", "data", "parameters", "macs", "size_mb", "epochs", "seeds",
-              "test_accuracy", "train_seconds", "machine"}  # fmt: skip
-    assert wanted <= set(record)
-    assert record["parameters"] == 106_826
-
-
-def test_a_finished_run_is_noted_once_and_not_done_again(shelf: Path) -> None:
-    epochs = long_runs.ARMS["baseline"].recipe.epochs
-    for accuracy in (70.0, 80.0):
-        long_runs.note(_run("baseline", 0, accuracy, epochs))
-    long_runs.note(_run("baseline", 1, 81.0, epochs))
-    (record,) = pretrained.results()
-    assert record["test_accuracy"] == [80.0, 81.0]
-    left = long_runs.missing(["baseline"], [0, 1, 2], "CIFAR-10")
-    assert [seed for _, seed in left] == [2]
-    assert len(long_runs.missing(["teacher"], [0, 1, 2], "CIFAR-10")) == 1
-    assert "80.50 ± 0.71 %" in long_runs.table()
-
-
-def test_damaged_results_end_in_one_sentence(shelf: Path) -> None:
-    shelf.mkdir()
-    (shelf / RESULTS).write_text("[{")
-    with pytest.raises(ArtifactError, match="cut short or damaged; .python -m kdutils numbers"):
-        pretrained.results()
-
-
-def test_arms_of_one_network_share_their_recipe() -> None:
-    """Otherwise their difference would not be due to the lesson."""
-    for arm in long_runs.ARMS.values():
-        if arm.compare:
-            other = long_runs.ARMS[arm.compare]
-            assert (arm.recipe, arm.network) == (other.recipe, other.network)
-
-
-def test_a_whole_run_from_training_to_the_shelf(put_teacher: Trained, own_folders: Path) -> None:
-    images = replace(tiny_data(), **CIFAR)
-    short = Recipe(epochs=1, batch_size=16)
-    for name in ("baseline", "distilled", "smoothed", "exchanged", "shuffled"):
-        arm = replace(long_runs.ARMS[name], recipe=short)
-        found = long_runs.run(arm, 0, images, progress=False)
-        assert 0 <= found["test_accuracy"] <= 100 and found["epochs"] == 1
-    assert set(pretrained.names()) == {"teacher", "baseline", "distilled"}
-    taught = kdutils.load("distilled", quiet=True).metadata
-    assert taught["taught_by"] == "teacher" and "Distillation" in taught["loss"]
-    folder = own_folders / "results" / "soft_targets"
-    cached = [path.name for path in folder.iterdir()]
-    stored = soft_targets.SoftTargets(kdutils.load("teacher", quiet=True), images.train)
-    assert cached == [stored.fingerprint], "all arms ask the teacher as it is shipped"
+def test_only_cifar10_joins_the_weights(shelf: Path) -> None:
+    run = Trained(models.build("student", 0), train.History([]), loaded=False)
+    with pytest.raises(ArtifactError, match="are for CIFAR-10, not for colours"):
+        pretrained.ship("teacher", run, tiny_data(), Recipe(), seed=0)
+    assert not shelf.exists()

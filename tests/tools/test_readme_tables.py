@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdutils import pretrained
+from kdutils.course import long_runs
 from kdutils.pretrained import ArtifactError
 from kdutils.runtime.files import recorded
 from kdutils.tools import bench, readme_tables
@@ -45,7 +45,7 @@ def test_results_block_puts_ours_beside_the_published_numbers() -> None:
 def test_results_block_shows_the_longest_training_of_each_network() -> None:
     block = readme_tables.results_block(RECORD)
     for role in readme_tables.STARTING_POINT:
-        longest = max(row["epochs"] for row in pretrained.results() if row["arm"] == role)
+        longest = max(row["epochs"] for row in long_runs.summaries() if row["arm"] == role)
         (line,) = (line for line in block.splitlines() if f"the {role} | " in line and "**" in line)
         assert f", {longest} epochs** |" in line
 

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student_t
 
 from ...metrics import PairedDifference
-from ..pitfalls import Effect, SeedNoise
+from ..comparisons import SeedNoise
+from ..pitfalls import Effect
 from . import style
 
 # The first words found in a verdict decide. Colour and marker tell the same thing, so that neither

@@ -112,17 +112,17 @@ def accuracy_over_time(records: Sequence[Mapping[str, Any]], *, data_name: str =
     shared their machine.
 
     Args:
-        records: each with `name`, `role`, `epochs` and `runs`, a list of dicts whose `curve` is
-            (epochs, 2): seconds since the start and validation accuracy in per cent.
+        records: as `long_runs.summaries` gives them: each with `name`, `role`, `epochs` and `runs`,
+            whose `curve` has the columns `seconds` (since the start) and `val_accuracy` (0..1).
         data_name: stands under the title.
     """
     longest = {row["role"]: row["epochs"] for row in sorted(records, key=lambda row: row["epochs"])}
     figure = style.new_figure(9, 3.9, "What longer training buys", data_name)
     axes = figure.subplots()
     for record in records:
-        curves = np.array([run["curve"] for run in record["runs"]], dtype=float)
-        minutes = min(curves[..., 0], key=lambda times: times[-1]) / 60
-        accuracy = curves[..., 1] / 100
+        curves = [run["curve"] for run in record["runs"]]
+        minutes = np.array(min((c["seconds"] for c in curves), key=lambda times: times[-1])) / 60
+        accuracy = np.array([c["val_accuracy"] for c in curves], dtype=float)
         colour, seeds = style.role_colour(record["role"]), len(curves)
         if seeds > 1:
             axes.plot(minutes, accuracy.T, color=colour, lw=0.7, alpha=0.35)
