@@ -42,7 +42,6 @@ KNOWN: dict[str, set[str]] = {
     "files": {
         "kdutils/sources/cifar10.py",
         "kdutils/tools/bench.py",
-        "kdutils/tools/notebooks.py",
         "kdutils/train.py",
     },
     "functions": set(),

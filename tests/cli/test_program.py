@@ -224,8 +224,7 @@ def test_bugs_of_ours_keep_their_traceback() -> None:
 def test_errors_are_known_by_the_names_that_they_have() -> None:
     from kdutils.pretrained import ArtifactError
     from kdutils.runtime.distributed import ProcessLost
-    from kdutils.runtime.files import DataError
-    from kdutils.runtime.files import DiskFull
+    from kdutils.runtime.files import DataError, DiskFull
     from kdutils.tools.execution import NotebookFailed
     from kdutils.tools.notebooks import NotebookError
     from kdutils.train import CheckpointMismatch, TrainingDiverged

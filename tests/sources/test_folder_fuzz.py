@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kdutils.data import DataError, ImageData, load
 from PIL import Image
+
+from kdutils.data import DataError, ImageData, load
 
 NAMES = st.sampled_from(
     ["cat", "dog", "élan", "e\u0301lan", "a b", "US$ or CA$", ".hidden", "7", "c" * 60, "Katze"]
