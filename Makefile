@@ -9,12 +9,19 @@ EXTRAS := notebooks,assignment,test
 PIP    := $(PY) -m pip --disable-pip-version-check -qq
 CELL_TIMEOUT := 900
 
+# Threads that wait for each other sleep (see kdutils/__init__.py); for the kernels that we start too.
+export OMP_WAIT_POLICY ?= passive
+# Tests run side by side, in processes of one thread each: twice the work of one process with two.
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses=4 --dist loadscope
+LOWEST_TESTS := $(addprefix tests/,test_losses.py test_metrics.py test_models.py test_optim.py test_views.py \
+  test_data.py test_soft_targets.py test_train.py pretrained sources course/plots)
+
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 # Renamed first: interrupted half-way, it must not look like one that works.
 REMOVE_VENV := rm -rf $(VENV).old; [ ! -e $(VENV) ] || mv $(VENV) $(VENV).old; rm -rf $(VENV).old
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-hostile lab app picture assignment grade setup clean FORCE
+.PHONY: help run test test-hostile test-lowest lab app picture assignment grade setup clean FORCE
 
 help: ## show this list
 	@echo "Knowledge distillation, hands on. Each command sets up .venv first (about 2 minutes, once):"
@@ -26,11 +33,18 @@ run: $(READY) ## run the whole series without a browser, print the results table
 
 test: $(READY) ## run the unit tests, and every notebook in the smoke profile
 	@echo "Running the tests, and every notebook on the drawn shapes in the smoke profile (some minutes) ..."
-	@KDUTILS_PROFILE=smoke KDUTILS_DATA=shapes $(PY) -m pytest --nbval-lax --nbval-current-env \
+	@KDUTILS_PROFILE=smoke KDUTILS_DATA=shapes $(SIDE_BY_SIDE) --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=$(CELL_TIMEOUT) $(TEST_ARGS) tests $(wildcard notebooks/[0-9][0-9]_*.ipynb)
 
 test-hostile: $(READY) ## kills, full disks, damaged files: about 20 minutes, needs root for a small tmpfs
 	@KDUTILS_PROFILE=smoke KDUTILS_DATA=shapes OMP_NUM_THREADS=1 $(PY) -m pytest -m hostile $(TEST_ARGS) tests/hostile
+
+test-lowest: $(READY) ## try the lowest versions that pyproject.toml allows, in .venv-lowest (6 GB, some minutes)
+	$(PY) .ci/lowest.py > .lowest.txt
+	$(PY) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check -q -c .lowest.txt -e . pytest pytest-timeout
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q -x $(LOWEST_TESTS)
+	rm -rf .venv-lowest .lowest.txt
 
 lab: $(READY) ## open JupyterLab on the first notebook
 	@$(PY) -m jupyter lab notebooks/01_data.ipynb
