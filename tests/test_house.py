@@ -41,7 +41,6 @@ KNOWN: dict[str, set[str]] = {
     "floors": set(),
     "files": {
         "kdutils/sources/cifar10.py",
-        "kdutils/tools/bench.py",
         "kdutils/train.py",
     },
     "functions": set(),

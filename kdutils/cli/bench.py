@@ -31,10 +31,11 @@ def add(commands: Subparsers) -> None:
 def _bench(args: argparse.Namespace) -> int:
     chosen = apply(args)
     out = output_file(args.out or chosen.results / "bench.json")
+    from .. import pretrained
     from ..tools import bench
 
     size = bench.QUICK if args.quick else bench.Size()
     record = bench.run(size, say=lambda text: print(text, file=sys.stderr, flush=True))
-    bench.save(record, out)
+    pretrained.write_json(out, record)
     print(f"{bench.table(record)}\n\nWritten to {shown(out)}")
     return 0

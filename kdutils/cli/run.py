@@ -91,7 +91,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.in_place:
         print("Outputs were written into notebooks/ as well.")
         if not only:
-            readme_tables.save(readme_tables.collect(out / "timings.json"))
+            record = readme_tables.collect(out / "timings.json")
+            pretrained.write_json(readme_tables.record_path(), record)
             print("The run was noted in notebooks/recorded.json; `python -m kdutils readme` next.")
     return 0
 

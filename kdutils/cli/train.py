@@ -136,7 +136,7 @@ def _work(args: argparse.Namespace) -> int:
         model = models.build(args.name, args.seed, len(data.classes))
         recipe = _recipe(args, data)
     except ValueError as error:  # no such network, a bad weight, too few images, …
-        raise Stop(str(error), 2) from None
+        raise Stop(str(error)) from None
     teacher = None if args.teacher is None else _teacher(args.teacher, data)
     targets = None if teacher is None else pretrained.soft_targets(teacher, data)
     identity = engine.identity(model, data, recipe, loss, targets, args.seed)
@@ -203,15 +203,21 @@ def _teacher(name: str, data: ImageData) -> nn.Module:
     """The teacher that `--teacher` names, in eval mode."""
     from .. import pretrained
 
-    path = Path(name).expanduser()
-    path = path / WEIGHTS if path.is_dir() else path
-    if path.is_file():
+    try:
+        path = Path(name).expanduser()
+        path = path / WEIGHTS if path.is_dir() else path
+        is_file = path.is_file()
+    except (OSError, RuntimeError):  # a name that is too long, a home that nobody has
+        is_file = False
+    if is_file:
         teacher = pretrained.load_model(path)
         print(f"Teacher: {teacher.metadata['network']} from {shown(path)}")
     elif pretrained.available(name, data):
         teacher = pretrained.load(name)
     else:
         raise Stop(_no_teacher(name, data))
+    if (theirs := getattr(teacher, "classes", None)) != len(data.classes):
+        raise Stop(f"The teacher knows {theirs} classes, but {data.name} has {len(data.classes)}.")
     if teacher.metadata.get("data") != data.fingerprint:
         print(f"Note: the teacher learned on {teacher.metadata.get('data_name', 'other data')}, "
               "not on exactly these images.")  # fmt: skip

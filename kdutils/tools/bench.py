@@ -5,12 +5,13 @@
 Each *job* is a steady-state piece of work, some seconds long. Rounds run all jobs one after the
 other, forwards and backwards in turn, so that a busy machine slows them all alike. A ratio compares
 two jobs round by round. The textbook loop is `kdutils.course.naive_loop`; ours is what `train.fit` runs.
-Images are random pixels: no job is faster for a picture than for noise.
+Images are random pixels: no job is faster for a picture than for noise. One row is measured beside
+processes that keep the machine busy, as a class on a hub or a video call does.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import statistics
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
 from .. import __version__, models, timing
 from ..course import naive_loop
@@ -32,12 +33,12 @@ from ..losses import Distillation, LabelLoss
 from ..runtime.precision import working_precision
 from ..runtime.settings import settings
 from ..soft_targets import SoftTargets
-from ..train import VIEW_SEED, Recipe, TeacherLogits, Trainer, take
+from ..train import VIEW_SEED, Recipe, Trainer, take
 from ..views import epoch_images, epoch_views, normalise
 from . import execution
 
 WORKERS = 2  # of the textbook's DataLoader
-MATMUL = 2048  # side of the matrices whose product measures the machine's peak
+BUSY = 2  # processes beside us, in the row for a busy machine
 MEMORY_IMAGES = 50_000
 STUDENT_BATCH, TEACHER_BATCH = 64, 256  # the house recipes
 
@@ -62,7 +63,7 @@ QUICK = Size(rounds=3, ours=1024, textbook=256, textbook_distilling=64, teacher=
 
 @dataclass(frozen=True)
 class Rate:
-    """Images (or floating-point operations) per second: median, 10th and 90th percentile."""
+    """Images per second, or a ratio of two such: median, 10th and 90th percentile."""
 
     median: float
     p10: float
@@ -78,25 +79,12 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """One job's speed over another's, and what the project set out to reach."""
-
-    name: str
-    value: Rate
-    aim: float
-
-    def __str__(self) -> str:
-        value = self.value
-        return f"{value.median:.2f}x ({value.p10:.2f}–{value.p90:.2f}), aim {self.aim:g}x"
-
-
-@dataclass(frozen=True)
 class Job:
     """A piece of work that is timed, and what comes before it, untimed.
 
     Attributes:
         work: does it.
-        amount: what it gets through: images, or operations for the matrix products.
+        amount: the images that it gets through.
         ready: brings it into its steady state before each piece.
     """
 
@@ -116,6 +104,9 @@ RATIOS: dict[str, tuple[str, str, float]] = {
     "data pipeline / textbook": ("data pipeline", "textbook data pipeline", 6),
     "teacher training / textbook": ("teacher training", "textbook teacher training", 1),
 }
+# The same for the row that is measured by itself, last. Its aim is a fair share of two cores.
+BESIDE = f"labels only, beside {BUSY} busy processes"
+BUSY_RATIO = {f"{BESIDE} / alone": (BESIDE, "labels only", 0.5)}
 
 
 def run(size: Size | None = None, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
@@ -139,43 +130,30 @@ def run(size: Size | None = None, say: Callable[[str], None] = lambda text: None
             size.rounds,
             ready={name: job.ready for name, job in jobs.items()},
         )
-        rates = {
-            name: [jobs[name].amount / each for each in times] for name, times in seconds.items()
-        }
-        say(f"Peak memory of training on {MEMORY_IMAGES:,} images …")
-        memory = peak_memory_mb(size.memory_steps)
+        say(f"Once more beside {BUSY} busy processes …")
+        with busy(BUSY):
+            seconds |= timing.interleave({BESIDE: jobs["labels only"].work}, size.rounds)
+    jobs[BESIDE] = jobs["labels only"]
+    rates = {name: [jobs[name].amount / each for each in times] for name, times in seconds.items()}
+    say(f"Peak memory of training on {MEMORY_IMAGES:,} images …")
+    memory = peak_memory_mb(size.memory_steps)
     return _record(rates, memory, size)
 
 
 def _record(rates: dict[str, list[float]], memory: float, size: Size) -> dict[str, Any]:
-    ratios = [Ratio(name, _ratio(rates[a], rates[b]), aim) for name, (a, b, aim) in RATIOS.items()]
-    peaks = {name: max(rates.pop(f"matmul {name}")) for name in ("float32", "bfloat16")}
-    working = working_precision()
-
-    def share(job: str, precision: str, flops: float) -> dict[str, Any]:
-        speed = statistics.median(rates[job]) * flops
-        return {"precision": precision, "share": speed / peaks[precision]}
-
-    shares = {
-        job: share(job, precision, flops)
-        for job, precision, flops in (
-            ("teacher training", working, step_flops("teacher")),
-            ("textbook teacher training", "float32", step_flops("teacher")),
-            ("labels only", working, step_flops("student")),
-            ("textbook labels only", "float32", step_flops("student")),
-        )
-    }  # fmt: skip
+    pairs = {**RATIOS, **BUSY_RATIO}
     return {
         "machine": timing.machine(),
         "threads": torch.get_num_threads(),
-        "precision": working,
+        "precision": working_precision(),
         "date": date.today().isoformat(),
         "version": __version__,
         "size": asdict(size),
         "images_per_second": {name: asdict(Rate.of(values)) for name, values in rates.items()},
-        "ratios": {r.name: asdict(r.value) | {"aim": r.aim} for r in ratios},
-        "matmul_peak_gflops": {name: peak / 1e9 for name, peak in peaks.items()},
-        "share_of_peak": shares,
+        "ratios": {
+            name: asdict(_ratio(rates[fast], rates[slow])) | {"aim": aim}
+            for name, (fast, slow, aim) in pairs.items()
+        },
         "peak_memory_mb": memory,
     }
 
@@ -184,25 +162,32 @@ def _ratio(fast: list[float], slow: list[float]) -> Rate:
     return Rate.of([a / b for a, b in zip(fast, slow, strict=True)])
 
 
+@contextlib.contextmanager
+def busy(number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Meanwhile so many processes do nothing but keep a core busy each."""
+    code = "while True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(number)]
+    try:
+        yield others
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def table(record: dict[str, Any]) -> str:
     """The record of `run` as Markdown tables."""
     lines = ["| job | images per second, median (p10–p90) |", "|---|---:|"]
     lines += [f"| {name} | {Rate(**rate)} |" for name, rate in record["images_per_second"].items()]
-    lines += ["", comparisons(record), ""]
-    lines += ["| training step | share of the matmul peak |", "|---|---:|"]
-    for name, fields in record["share_of_peak"].items():
-        peak = record["matmul_peak_gflops"][fields["precision"]]
-        lines.append(f"| {name} | {100 * fields['share']:.0f} % of {peak:.0f} GFLOP/s in "
-                     f"{fields['precision']} |")  # fmt: skip
-    return "\n".join([*lines, "", conditions(record)])
+    return "\n".join([*lines, "", comparisons(record), "", conditions(record)])
 
 
 def comparisons(record: dict[str, Any]) -> str:
     """How many times faster one job is than another, as a Markdown table."""
     lines = ["| comparison | median (p10–p90), and the aim |", "|---|---:|"]
-    for name, fields in record["ratios"].items():
-        rate = {key: fields[key] for key in ("median", "p10", "p90")}
-        lines.append(f"| {name} | {Ratio(name, Rate(**rate), fields['aim'])} |")
+    for name, ratio in record["ratios"].items():
+        value = f"{ratio['median']:.2f}x ({ratio['p10']:.2f}–{ratio['p90']:.2f})"
+        lines.append(f"| {name} | {value}, aim {ratio['aim']:g}x |")
     return "\n".join(lines)
 
 
@@ -222,7 +207,6 @@ def _jobs(size: Size, folder: Path) -> Jobs:
     data = random_data(size.ours)
     many = random_data(size.textbook_images)  # so that its epochs end, and stutter, rarely
     return {
-        **_matmuls(),
         **_pipelines(data, many, size),
         **_students(data, many, size),
         **_distilling(data, many, size, folder),
@@ -238,22 +222,6 @@ def random_data(n: int) -> ImageData:
         return Split(images.to(memory_format=torch.channels_last), torch.arange(count) % 10)
 
     return ImageData(split(n), split(10), split(10), tuple("0123456789"), "noise")
-
-
-def _matmuls() -> Jobs:
-    """The machine's peak: one large product in each precision."""
-
-    def job(dtype: torch.dtype) -> Job:
-        device = settings().device
-        a, b = (torch.randn(MATMUL, MATMUL, device=device).to(dtype) for _ in range(2))
-
-        def product() -> None:
-            a @ b
-            _wait()
-
-        return Job(product, 2.0 * MATMUL**3, product)
-
-    return {"matmul float32": job(torch.float32), "matmul bfloat16": job(torch.bfloat16)}
 
 
 def _pipelines(data: ImageData, many: ImageData, size: Size) -> Jobs:
@@ -288,13 +256,12 @@ def _distilling(data: ImageData, many: ImageData, size: Size, folder: Path) -> J
     teacher = models.build("teacher", 0).eval()
     cold = SoftTargets(teacher, data.train, folder / "cold")
     warm = _FromDisk(teacher, data.train, folder / "warm")
-    live = _Live(teacher, data.train)
     return {
         "distil, warm cache": Job(
-            _epochs("student", data, warm, repeat=True), size.ours, warm.forget
+            _epochs("student", data, soft_targets=warm, repeat=True), size.ours, warm.forget
         ),
-        "distil, cold cache": Job(_epochs("student", data, cold), size.ours),
-        "distil, live teacher": Job(_epochs("student", data, live), size.ours),
+        "distil, cold cache": Job(_epochs("student", data, soft_targets=cold), size.ours),
+        "distil, live teacher": Job(_epochs("student", data, teacher=teacher), size.ours),
         "textbook distil": _textbook(
             "student", many, size.textbook_distilling, STUDENT_BATCH, distilling=True
         ),
@@ -313,18 +280,6 @@ def _teachers(many: ImageData, size: Size) -> Jobs:
     }
 
 
-class _Live:
-    """A teacher that is asked anew for every epoch, as without a cache."""
-
-    fingerprint = "live"
-
-    def __init__(self, teacher: nn.Module, split: Split) -> None:
-        self.teacher, self.split = teacher, split
-
-    def epoch(self, views: list[int] | None) -> Tensor:
-        return SoftTargets(self.teacher, self.split).epoch(views)
-
-
 class _FromDisk(SoftTargets):
     """A full cache as a second training finds it: on disk, nothing in memory yet."""
 
@@ -336,31 +291,22 @@ class _FromDisk(SoftTargets):
 def _epochs(
     network: str,
     data: ImageData,
-    targets: TeacherLogits | None = None,
     batch_size: int = STUDENT_BATCH,
     repeat: bool = False,
+    **teaching: Any,
 ) -> Callable[[], None]:
     """Our loop: each call trains one more epoch (`repeat`: shows the views of the first again)."""
     recipe = Recipe(epochs=10**6, batch_size=batch_size, learning_rate=0.01)
-    loss = LabelLoss() if targets is None else Distillation()
-    training = Trainer(models.build(network, 0), data, recipe, loss, targets, seed=0)
-    training.prepare()
-    numbers = iter(range(10**6))
-    silent = _Silent()
+    loss = Distillation() if teaching else LabelLoss()
+    trainer = Trainer(models.build(network, 0), data, recipe, loss, **teaching)
+    trainer.prepare()
+    numbers, bar = iter(range(10**6)), tqdm(disable=True)
 
     def epoch() -> None:
-        training.epoch(0 if repeat else next(numbers), silent)
+        trainer.epoch(0 if repeat else next(numbers), bar)
         _wait()
 
     return epoch
-
-
-class _Silent:
-    """Stands in for a progress bar."""
-
-    def update(self) -> None: ...
-
-    def set_postfix_str(self, text: str) -> None: ...
 
 
 def _textbook(
@@ -404,16 +350,7 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-# --- operations and memory ------------------------------------------------------------------------
-
-
-def step_flops(network: str) -> float:
-    """Floating-point operations of one training step, per image: forward and backward, counted."""
-    model = models.build(network, 0).train()
-    images, labels = torch.randn(2, 3, 32, 32), torch.zeros(2, dtype=torch.int64)
-    with FlopCounterMode(display=False) as counter:
-        LabelLoss()(model(images), None, labels).backward()
-    return counter.get_total_flops() / len(images)
+# --- memory ---------------------------------------------------------------------------------------
 
 
 def peak_memory_mb(steps: int) -> float:
@@ -426,29 +363,15 @@ def peak_memory_mb(steps: int) -> float:
 
 
 def train_and_weigh(steps: int) -> float:
-    """Train for a few steps on 50,000 images; gives the peak memory of this process in MB."""
+    """Train for a few steps on 50,000 images; returns the peak memory of this process in MB."""
     data = random_data(MEMORY_IMAGES)
     recipe = Recipe(batch_size=STUDENT_BATCH)
-    training = Trainer(models.build("student", 0), data, recipe, LabelLoss(), None, seed=0)
-    training.steps = steps  # memory does not grow after the first few
-    training.epoch(0, _Silent())
+    trainer = Trainer(models.build("student", 0), data, recipe)
+    trainer.steps = steps  # memory does not grow after the first few
+    trainer.epoch(0, tqdm(disable=True))
     peak = execution.peak_memory_mb()
     if peak is None:  # a system without /proc
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts in bytes
     return peak
-
-
-def save(record: dict[str, Any], path: Path) -> None:
-    """Write the record as JSON, atomically."""
-    from ..runtime.files import atomic_path
-
-    with atomic_path(path) as part:
-        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-__all__ = [
-    "QUICK", "Size", "comparisons", "conditions", "peak_memory_mb", "run", "save", "step_flops",
-    "table",
-]  # fmt: skip

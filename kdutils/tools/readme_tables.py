@@ -3,7 +3,7 @@
 `python -m kdutils run --in-place` leaves outputs in the notebooks and notes what it measured in
 `notebooks/recorded.json`. `python -m kdutils readme` writes those numbers between the README's
 markers, with the long runs and the speeds (`python -m kdutils bench --out
-kdutils/recorded/bench.json`); a test holds the two together.
+kdutils/pretrained/bench.json`); a test holds the two together.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Any
 
 from .. import pretrained
 from ..metrics import mean_std
-from ..runtime.files import atomic_path, recorded
+from ..runtime.files import recorded
 
 # The published table that the course starts from: accuracy in percent.
 STARTING_POINT = {"teacher": 83.13, "baseline": 72.70, "distilled": 70.86}
+
+REMEDY = "run `python -m kdutils run --in-place` first"
 
 Record = dict[str, Any]
 
@@ -35,34 +37,18 @@ def record_path() -> Path:
 
 def collect(timings: Path) -> Record:
     """One record of a run: its timings file and the benchmark that its notebook 06 saved."""
-    run = json.loads(timings.read_text())
-    return {
-        "date": date.today().isoformat(),
-        **run,
-        "benchmark": pretrained.load_results("benchmark", run["data"]),
-    }
-
-
-def save(record: Record, path: Path | None = None) -> None:
-    """Write a record as JSON, atomically."""
-    with atomic_path(path or record_path()) as part:
-        part.write_text(json.dumps(record, indent=1) + "\n")
-        part.chmod(0o644)
+    run = pretrained.read_json(timings, "That run left no timings", REMEDY)
+    benchmark = pretrained.load_results("benchmark", run["data"])
+    return {"date": date.today().isoformat(), **run, "benchmark": benchmark}
 
 
 def load(path: Path | None = None) -> Record:
     """Read the record.
 
     Raises:
-        ArtifactError: nothing has been recorded yet.
+        ArtifactError: nothing has been recorded yet, or the file is damaged.
     """
-    path = path or record_path()
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise pretrained.ArtifactError(
-            "Nothing has been recorded yet; run `python -m kdutils run --in-place` first."
-        ) from error
+    return pretrained.read_json(path or record_path(), "Nothing has been recorded yet", REMEDY)
 
 
 def results_block(record: Record) -> str:
@@ -117,7 +103,9 @@ def speed_block() -> str:
     """What the recorded `python -m kdutils bench` found: the comparisons, and how it was done."""
     from . import bench
 
-    record = json.loads(recorded("bench.json").read_text(encoding="utf-8"))
+    record = pretrained.read_json(
+        recorded("bench.json"), "No speed was recorded yet", "run `python -m kdutils bench` first"
+    )
     rounds = record["size"]["rounds"]
     how = f"Every job ran once in each of {rounds} rounds; a ratio is taken round by round."
     return f"{bench.comparisons(record)}\n\n{how} {bench.conditions(record)}"

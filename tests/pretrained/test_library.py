@@ -124,15 +124,27 @@ def test_shipped_files_are_small_and_complete(name: str) -> None:
     assert facts["data_name"].startswith(pretrained.FAMILY)
 
 
+# Test accuracies, in percent, of weights that were trained on the JPEG copy, on the rebuilt images:
+# the same weights score a little higher where JPEG has taken nothing away. Measured 2026-11-25.
+ELSEWHERE = {
+    ("CIFAR-10 (JPEG copy)", "CIFAR-10 (rebuilt)"): {
+        "teacher": 90.30, "baseline": 83.91, "distilled": 85.82, "pocket": 89.24,
+    }
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", pretrained.names())
 def test_shipped_weights_score_what_they_say(name: str, real_images: data.ImageData) -> None:
     model = kdutils.load(name, quiet=True)
-    facts = model.metadata
-    if facts["data_name"] != real_images.name:
-        pytest.skip(f"{name} was measured on {facts['data_name']}, here is {real_images.name}")
+    facts, here = model.metadata, real_images.name
+    expected = ELSEWHERE.get((facts["data_name"], here), {}).get(name)
+    if facts["data_name"] == here:
+        expected = facts["test_accuracy"]
+    if expected is None:
+        pytest.skip(f"{name} was measured on {facts['data_name']}, here is {here}")
     score = 100 * train.evaluate(model, real_images.test).accuracy
     # Another processor rounds otherwise: a few of 10,000 images may change sides.
-    assert score == pytest.approx(facts["test_accuracy"], abs=0.1)
+    assert score == pytest.approx(expected, abs=0.1)
 
 
 @pytest.mark.parametrize("name", pretrained.names())

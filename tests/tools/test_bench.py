@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdutils import models
 from kdutils.__main__ import main
 from kdutils.course import naive_loop
 from kdutils.tools import bench
@@ -21,27 +20,24 @@ TINY = Size(rounds=2, ours=128, textbook=64, textbook_distilling=64, teacher=64,
 @pytest.fixture(scope="module")
 def record() -> dict:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "MATMUL", 64)
         patch.setattr(bench, "peak_memory_mb", lambda steps: 1234.0)
         return bench.run(TINY)
 
 
 def test_every_job_and_comparison_is_there(record: dict) -> None:
     jobs = record["images_per_second"]
-    assert len(jobs) == 10 and not any("matmul" in name for name in jobs)
+    assert len(jobs) == 11 and bench.BESIDE in jobs
     for fast, slow, _ in bench.RATIOS.values():
         assert fast in jobs and slow in jobs
     for rate in jobs.values():
         assert 0 < rate["p10"] <= rate["median"] <= rate["p90"]
-    assert set(record["ratios"]) == set(bench.RATIOS)
-    assert set(record["matmul_peak_gflops"]) == {"float32", "bfloat16"}
-    assert record["share_of_peak"]["textbook labels only"]["precision"] == "float32"
+    assert set(record["ratios"]) == {*bench.RATIOS, *bench.BUSY_RATIO}
     assert record["size"]["rounds"] == 2 and record["machine"] and record["date"]
 
 
 def test_table_shows_it_all(record: dict) -> None:
     table = bench.table(json.loads(json.dumps(record)))
-    for name in (*record["images_per_second"], *record["ratios"], *record["share_of_peak"]):
+    for name in (*record["images_per_second"], *record["ratios"]):
         assert f"| {name} |" in table
     assert "1,234 MB" in table and record["machine"] in table
 
@@ -54,14 +50,11 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert Rate.of([float(n) for n in range(11)]) == Rate(5.0, 1.0, 9.0)
 
 
-def test_operations_of_a_step_are_three_times_those_of_the_forward_pass() -> None:
-    """Gradients of weights and of inputs each cost what the forward pass does; the first layer
-    needs none for its input, and the teacher's first layer none at all."""
-    for name, missing in (("student", 1), ("teacher", 2)):
-        model = models.build(name)
-        first = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d))
-        first_macs = first.weight.numel() * 32 * 32
-        assert bench.step_flops(name) == 6 * models.count_macs(model) - missing * 2 * first_macs
+def test_a_busy_machine_is_quiet_again_afterwards() -> None:
+    with pytest.raises(KeyError), bench.busy(2) as others:
+        assert len(others) == 2 and all(other.poll() is None for other in others)
+        raise KeyError
+    assert all(other.poll() is not None for other in others)
 
 
 def test_memory_is_measured_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

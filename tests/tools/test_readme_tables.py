@@ -53,7 +53,7 @@ def test_results_block_shows_the_longest_training_of_each_network() -> None:
 def test_speed_block_shows_every_comparison_of_the_recorded_benchmark() -> None:
     block = readme_tables.speed_block()
     record = json.loads(recorded("bench.json").read_text())
-    assert set(record["ratios"]) == set(bench.RATIOS)
+    assert set(bench.RATIOS) <= set(record["ratios"])
     for name, (_, _, aim) in bench.RATIOS.items():
         measured = f"{record['ratios'][name]['median']:.2f}x ("
         (line,) = (line for line in block.splitlines() if line.startswith(f"| {name} | "))
@@ -82,7 +82,7 @@ def test_fill_wants_its_markers() -> None:
 
 
 def test_record_comes_back_and_a_missing_one_says_so(tmp_path: Path) -> None:
-    readme_tables.save(RECORD, tmp_path / "r.json")
+    pretrained.write_json(tmp_path / "r.json", RECORD)
     assert readme_tables.load(tmp_path / "r.json") == RECORD
     with pytest.raises(ArtifactError, match="Nothing has been recorded yet"):
         readme_tables.load(tmp_path / "none.json")
