@@ -12,7 +12,8 @@ CELL_TIMEOUT := 900
 # Threads that wait for each other sleep (see kdutils/__init__.py); for the kernels that we start too.
 export OMP_WAIT_POLICY ?= passive
 # Tests run side by side, in processes of one thread each: twice the work of one process with two.
-SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses=4 --dist loadscope
+# The hash seed is fixed because all of them must see the tests in the same order.
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 PYTHONHASHSEED=0 $(PY) -m pytest -n logical --maxprocesses=4 --dist loadscope
 LOWEST_TESTS := $(addprefix tests/,test_losses.py test_metrics.py test_models.py test_optim.py test_views.py \
   test_data.py test_soft_targets.py test_train.py pretrained sources course/plots)
 

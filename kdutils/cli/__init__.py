@@ -121,8 +121,10 @@ def apply(args: argparse.Namespace) -> Settings:
             if folder.exists():
                 # Kernels run in notebooks/, where a relative path would mean another folder.
                 os.environ["KDUTILS_DATA"] = str(folder.resolve())
-    except (ValueError, RuntimeError, OSError) as error:
+    except ValueError as error:
         raise Stop(str(error)) from None
+    except (RuntimeError, OSError) as error:  # nobody's home, a name that is too long
+        raise Stop(f"{chosen.data!r} cannot be a folder of images ({error}).") from None
     return settings()
 
 
