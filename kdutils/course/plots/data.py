@@ -20,7 +20,7 @@ MIRRORED = np.array([222, 143, 5])  # the palette's amber
 
 
 def _mosaic(tiles: Sequence[NDArray[Any]], columns: int) -> NDArray[Any]:
-    """Pictures (H, W, 3) of one size in one white-gapped style.picture, row by row."""
+    """Pictures (H, W, 3) of one size in one white-gapped picture, row by row."""
     h, w, _ = tiles[0].shape
     rows = math.ceil(len(tiles) / columns)
     canvas = np.full((rows * (h + GAP) - GAP, columns * (w + GAP) - GAP, 3), 255, np.uint8)

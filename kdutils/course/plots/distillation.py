@@ -58,7 +58,6 @@ def paired_difference_plot(
     Args:
         differences: one number a seed, percentage points, or a dict from a name to those.
         interval: `metrics.PairedDifference`, or a dict with the same names; percentage points too.
-        unit: of both; style.nothing is rescaled.
     """
     alone = not isinstance(differences, Mapping)
     dots, bars = ({"distilled": x} if alone else x for x in (differences, interval))

@@ -208,7 +208,8 @@ def similarity_heatmaps(
     names = [classes[c] for c in chosen]
     each = 3.4 if len(maps) == 1 else min(2.4, 6.6 / len(maps))
     width = max(5, 1.7 + (each + 0.17) * len(maps))
-    figure = style.new_figure(width, each + 1.6, "Which classes look alike", data_name, note=note)
+    height = each + (1.6 if len(names) <= 12 else 2.2)
+    figure = style.new_figure(width, height, "Which classes look alike", data_name, note=note)
     panels = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
     for axes, (name, values) in zip(panels, maps.items(), strict=True):
         values = values[np.ix_(chosen, chosen)]
