@@ -17,7 +17,7 @@ from scipy.spatial.distance import squareform
 from scipy.stats import spearmanr
 
 from ..plots import relative_similarity, similarity_heatmaps, similarity_mesh
-from ..plots.similarity import SIMILARITY
+from ..plots.soft_targets import SIMILARITY
 from ..plots.style import TEACHER, array, new_figure, short, styled
 from .live import LiveFigure, check_classes, check_rows
 from .stage import Array, Word
