@@ -134,8 +134,8 @@ explorer = widgets.temperature_explorer(
 explorer
 
 # %% [markdown]
-# Reading this on a web page, without a running kernel? Here is an image of which
-# the teacher seems certain at $T = 1$, held still at three temperatures.
+# Reading this on a web page, without a running kernel? Here is one of the
+# images, held still at three temperatures.
 
 # %%
 show(explorer.still(), "Three stills of the temperature slider: the same image at a low, a middle "

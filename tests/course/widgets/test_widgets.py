@@ -7,6 +7,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -16,8 +17,9 @@ import torch
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from PIL import Image
+from small import TinyNet, tiny_data
 
-from kdutils import losses
+from kdutils import losses, pretrained, train
 from kdutils.course import plots, widgets
 from kdutils.course.widgets import demo
 
@@ -429,6 +431,20 @@ def test_text_of_a_name_is_no_markup(name: str) -> None:
         assert "<img" not in live.text.value + live.status.value
         assert html.escape(name) in live.text.value
         assert plots.png(live.still())
+
+
+def test_an_interrupted_baseline_is_no_student(own_folders: Path) -> None:
+    """Else the slider of notebook 04 showed a half-trained one, without a word."""
+
+    def ctrl_c(row: object) -> None:
+        raise KeyboardInterrupt
+
+    recipe = train.Recipe(epochs=2, batch_size=32)
+    with pytest.raises(KeyboardInterrupt):
+        pretrained.train_or_load(
+            "baseline", TinyNet(), tiny_data(64), recipe, progress=False, on_epoch=ctrl_c
+        )
+    assert not list((own_folders / "results").rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize(
