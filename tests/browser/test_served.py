@@ -33,6 +33,7 @@ def test_the_page_is_all_our_own_and_its_kernel_ends(tmp_path: Path) -> None:
         assert status == 200
         assert "<title>Knowledge distillation, hands on</title>" in page
         assert len(re.findall(r"<h1\b", page)) == 1
+        assert "application/vnd.jupyter.widget-view+json" in page and "Traceback" not in page
         outside = re.findall(r"""(?:src|href)\s*=\s*["'](?:https?:)?//[^"']+|@import[^;]+""", page)
         assert outside == [], "a network that swallows packets would keep the page blank"
         assert "from 'https://" not in page and 'from "https://' not in page

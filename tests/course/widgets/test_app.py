@@ -152,3 +152,6 @@ def test_the_app_has_no_outputs_to_go_stale(checkout: Path) -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert len(code) == 1 and code[0].outputs == []
     assert code[0].source.endswith("app.page()")
+    found: dict[str, object] = {}
+    exec(code[0].source.removesuffix("app.page()"), found)
+    assert found["app"] is app
