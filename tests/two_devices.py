@@ -57,6 +57,9 @@ class TwoDevices(TorchFunctionMode):
             return self.device if there[0] else torch.device("cpu")
         if func in MOVES:
             return self._move(func, there, args, kwargs)
+        if func == Tensor.__deepcopy__:  # its second argument holds whatever was copied before
+            made = func(*args, **kwargs)
+            return self._tag(made) if there[0] else made
         if func in READS and any(there):
             raise RuntimeError(f"{func.__name__}: the tensor is on {self.device}; use .cpu() first")
         sizes = [on for x, on in zip(tensors, there, strict=True) if x.ndim]
