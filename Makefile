@@ -22,7 +22,7 @@ NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 REMOVE_VENV := rm -rf $(VENV).old; [ ! -e $(VENV) ] || mv $(VENV) $(VENV).old; rm -rf $(VENV).old
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-hostile test-lowest lab app picture assignment grade setup clean FORCE
+.PHONY: help run test test-hostile test-lowest test-mutants lab app picture assignment grade setup clean FORCE
 
 help: ## show this list
 	@echo "Knowledge distillation, hands on. Each command sets up .venv first (about 2 minutes, once):"
@@ -46,6 +46,11 @@ test-lowest: $(READY) ## try the lowest versions that pyproject.toml allows, in 
 	.venv-lowest/bin/python -m pip install --disable-pip-version-check -q -c .lowest.txt -e . pytest pytest-timeout
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q -x $(LOWEST_TESTS)
 	rm -rf .venv-lowest .lowest.txt
+
+test-mutants: $(READY) ## plant bugs and see that tests turn red (SAMPLE=mutants a module; 0: all, hours)
+	@$(PIP) install -c constraints.txt -e '.[mutants]'
+	@$(PY) tests/mutants.py planted
+	@$(PY) tests/mutants.py score --sample $(or $(SAMPLE),24)
 
 lab: $(READY) ## open JupyterLab on the first notebook
 	@$(PY) -m jupyter lab notebooks/01_data.ipynb

@@ -121,6 +121,26 @@ PLANTED = (
         "another output scale", "kdutils/models.py", "Scale(0.125)", "Scale(0.25)",
         "tests/test_models.py::test_first_logits_are_an_eighth",
     ),
+    Planted(
+        "device: labels stay", "kdutils/train.py",
+        "data.train.labels.to(self.device)", "data.train.labels",
+        "tests/test_devices.py::test_training_and_measuring_stay_on_one_device",
+    ),
+    Planted(
+        "device: images stay when measured", "kdutils/train.py",
+        ".to(device, memory_format=layout)", ".to(memory_format=layout)",
+        "tests/test_devices.py::test_training_and_measuring_stay_on_one_device",
+    ),
+    Planted(
+        "device: images stay when timed", "kdutils/timing.py",
+        "images.to(device_of(model), memory_format", "images.to(memory_format",
+        "tests/test_devices.py::test_training_and_measuring_stay_on_one_device",
+    ),
+    Planted(
+        "device: images stay when the teacher is asked", "kdutils/soft_targets.py",
+        "split.images.to(device)", "split.images",
+        "tests/test_devices.py::test_a_teacher_may_be_on_another_device_than_its_student",
+    ),
 )  # fmt: skip
 
 

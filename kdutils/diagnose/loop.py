@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..losses import Loss
 from ..metrics import paired_interval
-from ..runtime.modes import device_of, eval_mode, layout_of, restored_modes
+from ..runtime.modes import answer, as_input, device_of, eval_mode, restored_modes
 from ..soft_targets import ShuffledTargets, SoftTargets
 from ..train import Recipe, TeacherLogits, evaluate, fit
 from .report import FAIL, OF_LOOP, PASS, SKIP, Verdict, judged, skipped
@@ -46,6 +46,9 @@ class _Watch:
     teacher_training: list[bool] = field(default_factory=list)
     shown: Tensor | None = None
     training: bool = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Watch:
+        return self  # a copy of a watched network, as `SoftTargets` makes one, is watched as well
 
     def student_called(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         given = [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
@@ -230,15 +233,8 @@ def _misaligned(words: str, hint: str) -> list[Verdict]:
 
 def _ask(teacher: nn.Module, images: Tensor) -> Tensor:
     """float32 (N, C): what the teacher, untouched and in eval mode, says about `images`."""
-    images = images.to(device_of(teacher)).contiguous(memory_format=layout_of(teacher))
     with eval_mode(teacher), torch.inference_mode():
-        logits = teacher(images)
-    if not isinstance(logits, Tensor):
-        raise TypeError(
-            f"The teacher returned {type(logits).__name__}, not its logits: wrap it in a module "
-            "that returns a tensor (N, C)."
-        )
-    return logits.float().cpu().clone()
+        return answer(teacher, as_input(teacher, images.to(device_of(teacher)))).cpu().clone()
 
 
 def _unmasked(logits: Tensor) -> Tensor:

@@ -278,7 +278,7 @@ def test_answers_of_another_shape_and_a_teacher_that_returns_no_tensor() -> None
     data, known = setting()
     verdicts = diagnose.check_loop(loop, TinyNet(2), known, data, labels_only)
     assert failed(verdicts) == ["alignment"] and "(3,) numbers" in verdicts[3].finding
-    with pytest.raises(TypeError, match="returned tuple"):
+    with pytest.raises(ValueError, match="returns a tuple"):
         diagnose.check_loop(loop, TinyNet(2), Pair(known), data, labels_only)
 
 
