@@ -108,7 +108,7 @@ PLANTED = (
     ),
     Planted(
         "matched smoothing is a constant", "kdutils/course/experiments.py",
-        "smoothing = round(matched_smoothing(seen, labels, loss.soft_weight), 3)",
+        "smoothing = round(matched_smoothing(seen, part.train.labels, loss.soft_weight), 3)",
         "smoothing = 0.1",
         "tests/course/test_experiments.py::test_smoothing_is_matched_to_this_teacher",
     ),
@@ -133,7 +133,7 @@ PLANTED = (
     ),
     Planted(
         "device: images stay when timed", "kdutils/timing.py",
-        "images.to(device_of(model), memory_format", "images.to(memory_format",
+        "images.to(device, dtype", "images.to(dtype",
         "tests/test_devices.py::test_training_and_measuring_stay_on_one_device",
     ),
     Planted(

@@ -39,10 +39,7 @@ KNOWN: dict[str, set[str]] = {
     "arrows": set(),
     "circles": set(),
     "floors": set(),
-    "files": {
-        "kdutils/sources/cifar10.py",
-        "kdutils/train.py",
-    },
+    "files": {"kdutils/sources/cifar10.py", "kdutils/train.py"},
     "functions": set(),
     "sums": {"heart", "package"},
     "mirror": {"features"},
