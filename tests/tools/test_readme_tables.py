@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kdutils.course import long_runs
 from kdutils import pretrained
+from kdutils.course import long_runs
 from kdutils.pretrained import ArtifactError
 from kdutils.runtime.files import recorded
 from kdutils.tools import bench, readme_tables
