@@ -27,7 +27,7 @@ from PIL import Image
 from kdutils import data, sources
 from kdutils.data import DataError, ImageData, Split, load
 from kdutils.runtime import files
-from kdutils.sources import cifar10, folder
+from kdutils.sources import cifar10, folder, hosts
 
 if TYPE_CHECKING:
     from http_fixtures import Server
@@ -213,7 +213,7 @@ def test_sizes_below_one(sizes: dict[str, int], cache: Path) -> None:
         load("shapes", cache=cache, **sizes)
 
 
-@pytest.mark.parametrize("module", [data, sources, cifar10, folder, files])
+@pytest.mark.parametrize("module", [data, sources, cifar10, folder, hosts, files])
 def test_importing_stays_light(module: ModuleType) -> None:
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
     names = {
@@ -747,7 +747,7 @@ def test_auto_does_not_wait_for_a_bad_host(
 def test_auto_gives_up_on_a_host_that_becomes_slow(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cifar10, "SAMPLE_BYTES", 50_000)
+    monkeypatch.setattr(hosts, "SAMPLE_BYTES", 50_000)
     monkeypatch.setattr(cifar10, "PATIENCE_SECONDS", 0.5)
     use(monkeypatch, server, "fading")
     got = load("auto", cache=cache)

@@ -39,7 +39,6 @@ KNOWN: dict[str, set[str]] = {
     "arrows": set(),
     "circles": set(),
     "floors": set(),
-    "files": {"kdutils/sources/cifar10.py", "kdutils/train.py"},
     "functions": set(),
     "sums": {"heart", "package"},
     "mirror": {"features"},

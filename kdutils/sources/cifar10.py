@@ -10,27 +10,20 @@ Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 20
 from __future__ import annotations
 
 import errno
-import http.client
 import os
-import queue
 import shutil
-import socket
 import tarfile
 import tempfile
-import threading
 import time
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from ..runtime.files import DataError
+from .hosts import HostTrouble, Sample, check_start, first_and_whole, open_at, probe, receive
 from .pixels import Pixels
 
 HOSTS: tuple[str, ...] = (
@@ -47,19 +40,11 @@ UNPACKED = 186_000_000  # bytes, rounded up
 
 DECIDE_SECONDS = 5.0  # "auto" has chosen after this time, whatever the network does
 PATIENCE_SECONDS = 180.0  # "auto" downloads only what would be here by then
-SAMPLE_BYTES = 2_000_000  # how much of the archive a host is judged by, at most
-LEAST_SAMPLE = 128_000
 SILENCE_SECONDS = 30.0  # a download gives up on a host that sends nothing for so long
-CHUNK = 1 << 16
-AGENT = "kdutils (a course on knowledge distillation)"
 
 
 class TooSlow(DataError):
     """No host is quick enough to make a learner wait unasked. The message is the reason."""
-
-
-class _HostTrouble(Exception):
-    """This host is of no use now; another may be. The message says what happened."""
 
 
 # ---------------------------------------------------------------- what is on this machine
@@ -151,153 +136,6 @@ def _cannot_save(error: OSError, cache: Path) -> DataError:
     )
 
 
-# ---------------------------------------------------------------- which host, and is it quick?
-
-
-@dataclass
-class Sample:
-    """What one host showed when it was tried for a few seconds."""
-
-    url: str
-    began: float = field(default_factory=time.monotonic)
-    marks: list[tuple[float, int]] = field(default_factory=list)  # (time, bytes so far), from 0 on
-    ended: bool = False  # the sample is complete
-    problem: str = ""
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.url).netloc
-
-    @property
-    def total(self) -> int:
-        return self.marks[-1][1] if self.marks else 0
-
-    def speed(self) -> float:
-        """Bytes per second in the later half of the sample; 0 when the host is no use.
-
-        The later half, because a connection starts slowly, and because a throttled host often
-        lets the first few kilobytes through quickly.
-        """
-        marks = list(self.marks)  # the sampling thread may be adding to it
-        if self.problem or not marks:
-            return 0.0
-        end = marks[-1][0] if self.ended else time.monotonic()
-        middle = (marks[0][0] + end) / 2
-        early = float(np.interp(middle, *zip(*marks, strict=True)))
-        return (marks[-1][1] - early) / max(end - middle, 1e-6)
-
-    def enough(self) -> bool:
-        """Whether the sample is long enough to go by."""
-        return self.ended or self.total >= LEAST_SAMPLE
-
-
-def probe(hosts: Sequence[str], seconds: float, quick: float = float("inf")) -> list[Sample]:
-    """Try all hosts at once, for `seconds` at most; fastest first.
-
-    Returns at once when a host proves faster than `quick` bytes per second, or all have failed.
-    Each host has a thread that nobody waits for: looking a name up can hang for a minute, and
-    Python cannot interrupt that.
-    """
-    deadline = time.monotonic() + seconds
-    samples = [Sample(url) for url in hosts]
-    finished: queue.SimpleQueue[Sample] = queue.SimpleQueue()
-    stop = threading.Event()
-    for sample in samples:
-        arguments = (sample, deadline, stop, finished)
-        threading.Thread(target=_take_sample, args=arguments, daemon=True).start()
-    try:
-        for _ in samples:
-            sample = finished.get(timeout=max(0.0, deadline - time.monotonic()))
-            if sample.speed() >= quick:
-                break
-    except queue.Empty:
-        pass
-    stop.set()
-    return sorted(samples, key=Sample.speed, reverse=True)
-
-
-def _take_sample(
-    sample: Sample, deadline: float, stop: threading.Event, finished: queue.SimpleQueue[Sample]
-) -> None:
-    try:
-        timeout = max(0.1, deadline - time.monotonic())
-        with _open(sample.url, 0, SAMPLE_BYTES, timeout) as response:
-            sample.marks.append((time.monotonic(), 0))
-            while sample.total < SAMPLE_BYTES and not stop.is_set():
-                chunk = _receive(response)
-                if sample.total == 0:
-                    _check_start(chunk)
-                if not chunk:
-                    break
-                sample.marks.append((time.monotonic(), sample.total + len(chunk)))
-        sample.ended = True
-    except _HostTrouble as error:
-        sample.problem = str(error)
-    finally:
-        finished.put(sample)
-
-
-# ---------------------------------------------------------------- one connection
-
-
-def _open(url: str, start: int, length: int | None, timeout: float) -> Any:
-    """An HTTP response with the archive from byte `start` on, checked to be about this file."""
-    last = "" if length is None else str(start + length - 1)
-    headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
-    if start or length:
-        headers["Range"] = f"bytes={start}-{last}"
-    try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=timeout
-        )
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _HostTrouble(f"answers {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _HostTrouble(_in_words(error)) from error
-    if _range(response)[1] not in (None, SIZE):
-        response.close()
-        raise _HostTrouble("sends something that is not the archive")
-    return response
-
-
-def _range(response: Any) -> tuple[int, int | None]:
-    """(first byte that this response brings, size of the whole file if the headers say it).
-
-    A server that ignores the Range sends everything, from byte 0 on.
-    """
-    if response.status != 206:
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdigit() else None
-    piece, _, whole = response.headers.get("Content-Range", "").rpartition("/")
-    first = piece.removeprefix("bytes ").partition("-")[0]
-    return int(first) if first.isdigit() else -1, int(whole) if whole.isdigit() else None
-
-
-def _receive(response: Any) -> bytes:
-    """The next bytes, as many as have come; empty at the end."""
-    try:
-        return response.read1(CHUNK)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _HostTrouble(_in_words(error)) from error
-
-
-def _check_start(chunk: bytes) -> None:
-    if not chunk.startswith(b"\x1f\x8b"):  # what every gzip file begins with
-        raise _HostTrouble("sends something that is not the archive")
-
-
-def _in_words(error: Exception) -> str:
-    cause = getattr(error, "reason", error)
-    if isinstance(cause, TimeoutError):
-        return "does not answer"
-    if isinstance(cause, socket.gaierror):
-        return "cannot be found (is there a network?)"
-    if isinstance(cause, ConnectionRefusedError):
-        return "refuses the connection"
-    return f"failed ({cause})"
-
-
 # ---------------------------------------------------------------- the download
 
 
@@ -343,7 +181,7 @@ def download(cache: Path, *, hosts: Sequence[str] | None = None, hurry: bool = F
             f"another process is downloading CIFAR-10 into {cache} at this moment; wait for it to "
             "end"
         ) from error
-    except OSError as error:  # of the disk: those of the network are _HostTrouble
+    except OSError as error:  # of the disk: those of the network are HostTrouble
         raise _cannot_save(error, cache) from error
     return _unpack(archive, cache)
 
@@ -351,7 +189,7 @@ def download(cache: Path, *, hosts: Sequence[str] | None = None, hurry: bool = F
 def _choose(hosts: Sequence[str], missing: int, hurry: bool) -> list[Sample]:
     """The hosts, fastest first; raises when none is any use (or, in a hurry, none is quick)."""
     quick = missing / PATIENCE_SECONDS
-    samples = probe(hosts, DECIDE_SECONDS, quick)
+    samples = probe(hosts, SIZE, DECIDE_SECONDS, quick)
     if hurry:
         ready = [sample for sample in samples if sample.enough() and sample.speed() >= quick]
         if not ready:
@@ -418,7 +256,7 @@ def _one_round(samples: list[Sample], part: Path, bar: Any, until: float | None)
         bar.set_description(f"CIFAR-10 from {sample.host}")
         try:
             _fetch(sample.url, part, bar, until)
-        except _HostTrouble as error:
+        except HostTrouble as error:
             sample.problem = str(error)
         if _size(part) != before:
             origins.append(sample)
@@ -438,13 +276,14 @@ def _fetch(url: str, part: Path, bar: Any, until: float | None) -> None:
     A server that cannot start in the middle sends the whole file; then `part` begins anew.
     """
     have = _size(part)
-    with _open(url, have, None, DECIDE_SECONDS if until else SILENCE_SECONDS) as response:
-        start, _ = _range(response)
+    timeout = DECIDE_SECONDS if until else SILENCE_SECONDS
+    with open_at(url, SIZE, have, None, timeout) as response:
+        start, _ = first_and_whole(response)
         if start not in (0, have):
-            raise _HostTrouble("sends another piece of the archive than asked for")
-        chunk = _receive(response)
+            raise HostTrouble("sends another piece of the archive than asked for")
+        chunk = receive(response)
         if start == 0:
-            _check_start(chunk)  # before the bytes that we have are given up
+            check_start(chunk)  # before the bytes that we have are given up
         bar.reset(total=SIZE)
         bar.update(start)
         began, got = time.monotonic(), 0
@@ -454,9 +293,9 @@ def _fetch(url: str, part: Path, bar: Any, until: float | None) -> None:
                 got += len(chunk)
                 bar.update(len(chunk))
                 _check_pace(began, got, SIZE - start - got, until)
-                chunk = _receive(response)
+                chunk = receive(response)
     if start + got < SIZE:
-        raise _HostTrouble(f"broke off after {(start + got) / 1e6:.0f} of {SIZE / 1e6:.0f} MB")
+        raise HostTrouble(f"broke off after {(start + got) / 1e6:.0f} of {SIZE / 1e6:.0f} MB")
 
 
 def _check_pace(began: float, got: int, missing: int, until: float | None) -> None:
