@@ -27,7 +27,7 @@ from .runtime.settings import settings
 __all__ = ["DataError", "ImageData", "Split", "download", "load"]
 
 # Channel statistics of CIFAR-10's training images, on the scale 0..1. Every set of 32 x 32 colour
-# images has them, so that weights trained on one of these sets see the others as they saw their own.
+# images has them, so that weights trained on one of these sets see another as they saw their own.
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
 MOST_VAL = 5_000
@@ -245,8 +245,8 @@ def load(
 
     Args:
         name: "cifar10", "shapes", "auto", or the path of a folder of images (see
-            `kdutils.sources.folder`). None means KDUTILS_DATA, and "auto" where that is not set. "auto"
-            takes a local copy of CIFAR-10, else downloads it when that is quick (it decides
+            `kdutils.sources.folder`). None means KDUTILS_DATA, and "auto" where that is not set.
+            "auto" takes a local copy of CIFAR-10, else downloads it when that is quick (it decides
             within about 5 seconds), else takes `shapes` and says so in `.notice`.
         train_size: at most this many training images, every class in its share; None keeps all.
         val_size: images cut from the training images for validation. None: a tenth, at most

@@ -42,7 +42,7 @@ def summarise(logits: Tensor, labels: Tensor) -> Metrics:
     ECE: Guo et al. 2017, arXiv:1706.04599, 15 equal bins, L1 norm.
 
     Raises:
-        ValueError: there are no images, shapes do not fit, logits are NaN or a label names no class.
+        ValueError: there are no images, shapes do not fit, logits are NaN, a label names no class.
     """
     labels = _check(logits, labels)
     from torchmetrics.functional.classification import multiclass_calibration_error
@@ -69,13 +69,14 @@ def _check(logits: Tensor, labels: Tensor) -> Tensor:
     wrong = int(logits.float().softmax(-1).isnan().any(-1).sum())
     if wrong:
         raise ValueError(
-            f"The logits of {wrong:,} of {len(logits):,} images are NaN or infinite, so they cannot "
-            "be scored; the network diverged or was given broken weights or images."
+            f"The logits of {wrong:,} of {len(logits):,} images are NaN or infinite, so they "
+            "cannot be scored; the network diverged or was given broken weights or images."
         )
-    if labels.is_floating_point() or labels.min() < 0 or labels.max() >= logits.shape[1]:
+    whole = labels.dtype != torch.bool and not labels.is_floating_point()
+    if not whole or labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(
-            f"Labels must be whole numbers from 0 to {logits.shape[1] - 1}; they are {labels.dtype} "
-            f"from {labels.min().item()} to {labels.max().item()}."
+            f"Labels must be whole numbers from 0 to {logits.shape[1] - 1}; they are "
+            f"{labels.dtype} from {labels.min().item()} to {labels.max().item()}."
         )
     return labels.long().cpu()
 

@@ -63,7 +63,7 @@ def test_one_image_and_any_number_of_classes(classes: int, n: int) -> None:
     assert len(metrics.reliability(logits, labels)) == 1
 
 
-@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [0.0, 1.0]])
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [0.0, 1.0], [False, True]])
 def test_labels_that_name_no_class_are_refused(labels: list[float]) -> None:
     with pytest.raises(ValueError, match="from 0 to 2"):
         metrics.summarise(sure([0, 1]), torch.tensor(labels))
