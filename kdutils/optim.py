@@ -104,3 +104,18 @@ def optimizers(
         made.append(SGD(groups, rates.learning_rate, rates.momentum, nesterov=rates.momentum > 0,
                         foreach=True))  # fmt: skip
     return made
+
+
+def blend(average: dict[str, Tensor], state: dict[str, Tensor], ema: float, update: int) -> None:
+    """average = kept * average + (1 - kept) * state, in place; counters are copied.
+
+    Args:
+        ema: how much is kept in the long run.
+        update: which one this is, from 1: less is kept at the start, of an average still poor.
+    """
+    kept = min(ema, update / (update + 9))
+    for name, value in state.items():
+        if value.is_floating_point():
+            average[name].lerp_(value, 1 - kept)
+        else:
+            average[name].copy_(value)

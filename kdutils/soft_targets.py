@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from .runtime import distributed
 from .runtime.files import atomic_path
 from .runtime.identity import identity_of
-from .runtime.modes import answer, as_input, eval_mode, training_device
+from .runtime.modes import answer, as_input, best_device, eval_mode
 from .runtime.precision import autocast, working_precision
 from .views import IDENTITY_VIEW, N_VIEWS, apply_view, block_slices, normalise
 
@@ -64,7 +64,7 @@ class MisalignedTargets(RuntimeError):
 
 
 def fingerprint(model: nn.Module, *preprocessing: Any) -> str:
-    """16 hex digits that change when a weight, buffer, layer, setting or the source of `model` does.
+    """16 hex digits that change with any weight, buffer, layer, setting or the source of `model`.
 
     Args:
         preprocessing: what else its answers depend on: mean and std.
@@ -103,7 +103,7 @@ class SoftTargets:
     """
 
     def __init__(self, teacher: nn.Module, split: Images, folder: Path | str | None = None) -> None:
-        device = training_device(teacher)
+        device = best_device(teacher)
         self.teacher = copy.deepcopy(teacher).to(device).eval().requires_grad_(False)
         self.split = split
         self.images = split.images.to(device)
@@ -197,8 +197,8 @@ class SoftTargets:
                 raise MisalignedTargets(
                     f"The cached soft targets of block {number}, view {view}, image "
                     f"{start + int(wrong.nonzero()[0])} are not what the teacher says; the cache "
-                    "is shuffled or belongs to other images. Give another folder, or none, and they "
-                    "are computed again."
+                    "is shuffled or belongs to other images. Give another folder, or none, and "
+                    "they are computed again."
                 )
 
     def _logits(self, images: Tensor) -> Tensor:

@@ -121,6 +121,60 @@ def epoch_images(images: Tensor, views: list[int] | None) -> Tensor:
     return out
 
 
+@lru_cache(maxsize=2)
+def _all_sources(height: int, width: int) -> Tensor:
+    """int64 (50, H * W): `_source_pixels` of every view."""
+    return torch.stack([_source_pixels(height, width, view) for view in range(N_VIEWS)])
+
+
+def batch_images(images: Tensor, index: Tensor, views: list[int] | None) -> Tensor:
+    """`epoch_images(images, views)[index]`, without making a copy of all the others.
+
+    Args:
+        images: (N, C, H, W).
+        index: int64 (n,), which of them; on the same device.
+
+    Returns:
+        (n, C, H, W), in the memory layout of `images`.
+    """
+    if views is None:
+        return take(images, index)
+    height, width = images.shape[-2:]
+    numbers = torch.tensor(views, device=index.device)[index // BLOCK]
+    source = _all_sources(height, width).to(index.device)[numbers]  # (n, H * W)
+    if images.is_contiguous(memory_format=torch.channels_last):
+        rows = (index[:, None] * (height * width) + source).flatten()
+        shown = images.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, rows)
+        return shown.view(len(index), height, width, -1).permute(0, 3, 1, 2)
+    shown = images.index_select(0, index).flatten(2)
+    shown = shown.gather(2, source[:, None].expand(-1, shown.shape[1], -1))
+    return shown.unflatten(2, (height, width))
+
+
+def take(images: Tensor, index: Tensor) -> Tensor:
+    """images[index] that keeps the memory layout, so that no later step rearranges pixels."""
+    if not images.is_contiguous(memory_format=torch.channels_last):
+        return images.index_select(0, index)
+    return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
+
+
+def erase_squares(pixels: Tensor, side: int) -> None:
+    """Set a random square of each image to zero, the mean colour, in place.
+
+    Args:
+        pixels: float (N, C, H, W), normalised.
+        side: of the square, in pixels. Its centre lies anywhere, so that it may stick out.
+    """
+
+    def inside(length: int) -> Tensor:  # bool (N, length)
+        centre = torch.randint(length, (len(pixels), 1)).to(pixels.device)  # drawn on the CPU
+        offset = torch.arange(length, device=pixels.device) - centre + side // 2
+        return (offset >= 0) & (offset < side)
+
+    rows, columns = inside(pixels.shape[-2]), inside(pixels.shape[-1])
+    pixels.masked_fill_((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), 0.0)
+
+
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """uint8 (N, C, H, W) in 0..255 to float32 with about zero mean and unit variance.
 

@@ -43,20 +43,20 @@ class Planted:
 
 PLANTED = (
     Planted(
-        "augment=False ignored", "kdutils/train.py",
-        "epoch_views(len(self.images), VIEW_SEED, epoch) if self.recipe.augment else None",
+        "augment=False ignored", "kdutils/batches.py",
+        "epoch_views(len(self.images), VIEW_SEED, epoch) if augment else None",
         "epoch_views(len(self.images), VIEW_SEED, epoch)",
         "tests/test_train.py::test_an_epoch_shows_its_views_which_are_those_of_every_seed",
     ),
     Planted(
-        "views follow the seed", "kdutils/train.py",
-        "epoch_views(len(self.images), VIEW_SEED, epoch)",
-        "epoch_views(len(self.images), self.seed, epoch)",
+        "views follow the seed", "kdutils/batches.py",
+        "        views = self.views(epoch)",
+        "        views = epoch_views(len(self.images), seed, epoch)",
         "tests/test_train.py::test_an_epoch_shows_its_views_which_are_those_of_every_seed",
     ),
     Planted(
-        "no views at all", "kdutils/train.py",
-        "epoch_views(len(self.images), VIEW_SEED, epoch) if self.recipe.augment else None",
+        "no views at all", "kdutils/batches.py",
+        "epoch_views(len(self.images), VIEW_SEED, epoch) if augment else None",
         "None",
         "tests/test_train.py::test_an_epoch_shows_its_views_which_are_those_of_every_seed",
     ),
@@ -67,7 +67,7 @@ PLANTED = (
     ),
     Planted(
         "train_loss divided by all images", "kdutils/train.py",
-        "(totals / (self.steps * self._batch_size))", "(totals / len(self.labels))",
+        "totals.tolist()", "(*totals.tolist()[:2], len(self.data.train))",
         "tests/test_train.py::test_the_history_holds_mean_loss_share_right_and_last_rate_of_an_epoch",
     ),
     Planted(
@@ -77,7 +77,7 @@ PLANTED = (
     ),
     Planted(
         "the rate of the epoch's first step", "kdutils/train.py",
-        "self._rate(self.steps * (epoch + 1) - 1)", "self._rate(self.steps * epoch)",
+        "self.rate(self.steps * (epoch + 1) - 1)", "self.rate(self.steps * epoch)",
         "tests/test_train.py::test_the_history_holds_mean_loss_share_right_and_last_rate_of_an_epoch",
     ),
     Planted(

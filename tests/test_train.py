@@ -190,7 +190,7 @@ def test_ctrl_c_rolls_back_to_the_average() -> None:
 def test_cutout_erases_one_square_of_each_image() -> None:
     torch.manual_seed(0)
     pixels = torch.ones(200, 3, 32, 32)
-    train.erase_squares(pixels, 8)
+    views.erase_squares(pixels, 8)
     holes = pixels[:, 0] == 0
     assert torch.equal(pixels == 0, holes.unsqueeze(1).expand_as(pixels)), "all channels alike"
     areas = holes.sum((1, 2))
@@ -305,9 +305,9 @@ def test_soft_targets_of_other_images_are_refused_before_the_first_step() -> Non
     part = replace(large, train=large.train.subset(100))
     model = TinyNet()
     before = weights(model)
-    for data, split in [(part, large.train), (large, part.train), (small, part.train)]:
-        targets = SoftTargets(teacher, split)
-        for given in (targets, ShuffledTargets(targets, split.labels, within_class=True)):
+    for data, other in [(part, large.train), (large, part.train), (small, part.train)]:
+        targets = SoftTargets(teacher, other)
+        for given in (targets, ShuffledTargets(targets, other.labels, within_class=True)):
             with pytest.raises(ValueError, match="about other images than data.train"):
                 fit(model, data, QUICK, loss=Distillation(), soft_targets=given, progress=False)
     nameless = _Shuffled(targets)

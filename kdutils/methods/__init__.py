@@ -8,8 +8,10 @@ Hinton's own is `losses.Distillation`. A new method on logits is one file with a
 `compare`. Neither needs a change elsewhere.
 """
 
+from .attention import AttentionTransfer
 from .dist import DIST
 from .dkd import DKD
+from .fitnet import FitNet
 from .logit_mse import LogitMSE
 from .nst import NST
 from .parts import FeatureMethod
@@ -22,6 +24,6 @@ from .teacher_free import TeacherFree
 from .vid import VID
 
 __all__ = [
-    "DIST", "DKD", "FeatureMethod", "LogitMSE", "NST", "PKT", "RKD", "ReverseKL", "SP",
+    "AttentionTransfer", "DIST", "DKD", "FeatureMethod", "FitNet", "LogitMSE", "NST", "PKT", "RKD", "ReverseKL", "SP",
     "StandardisedDistillation", "TeacherFree", "VID",
 ]  # fmt: skip

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 -m kdutils train student
 
-`torchrun` starts the processes; inside `process_group()` they form a group, and in each `train.fit` takes
-its share of every batch. Without `torchrun` there is one process and all of this does nothing.
+`torchrun` starts the processes; inside `process_group()` they form a group, and in each `train.fit`
+takes its share of every batch. Without `torchrun` there is one process and all of this does nothing.
 
 What is shared how:
 
@@ -24,7 +24,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -99,8 +99,8 @@ def process_group() -> Iterator[None]:
 
 def _lost() -> ProcessLost:
     return ProcessLost(
-        f"Process {rank() + 1} of {world_size()} stops, because another one has died or torchrun was "
-        "told to end (it says which, above or below). The last finished epoch is kept: give the "
+        f"Process {rank() + 1} of {world_size()} stops, because another one has died or torchrun "
+        "was told to end (it says which, above or below). The last finished epoch is kept: give the "
         "same command again to go on."
     )
 
@@ -183,6 +183,38 @@ def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
     if is_distributed():
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace the gradients of what `wrap` does not hold by their mean over all processes."""
+    if is_distributed():
+        for parameter in parameters:
+            if parameter.requires_grad:
+                if parameter.grad is None:  # every process must take part
+                    parameter.grad = torch.zeros_like(parameter)
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= world_size()
+
+
+@contextlib.contextmanager
+def progress_bar(total: int, done: int, name: str, shown: bool) -> Iterator[Any]:
+    """A bar of `total` batches, `done` of them already, that only the first process shows."""
+    from tqdm.auto import tqdm
+
+    with tqdm(
+        total=total, initial=done, desc=name, unit="batch", leave=False,
+        disable=not (shown and is_main_process()),
+    ) as bar:  # fmt: skip
+        yield bar
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Layers that draw random numbers (dropout) draw the same in a resumed run, and other ones in
+    every process; the caller's random state is left alone."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed * world_size() + rank())
+        yield
 
 
 def _device() -> torch.device:

@@ -114,8 +114,8 @@ def _children(thing: Any, weights: bool, frozen: bool) -> Iterator[Any]:
         yield from (type(thing), {name: getattr(thing, name) for name in slots})
     else:
         raise NoIdentity(
-            f"A part of this loss or network is a {type(thing).__qualname__}, which has no identity "
-            "by which a saved run could be found again; use functions, numbers, text and tensors, "
+            f"A part of this loss or network is a {type(thing).__qualname__}, which has no "
+            "identity by which a saved run could be found again; use functions, numbers, text and tensors, "
             "give the object a text `fingerprint`, or train without a checkpoint."
         )
 

@@ -61,7 +61,7 @@ def layout_of(model: nn.Module) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def training_device(model: nn.Module) -> torch.device:
+def best_device(model: nn.Module) -> torch.device:
     """Where the network is trained when nobody says: where it is, but rather on a GPU than not."""
     here = device_of(model)
     return torch.device(settings().device) if here.type == "cpu" else here
