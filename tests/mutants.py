@@ -122,13 +122,13 @@ PLANTED = (
         "tests/test_models.py::test_first_logits_are_an_eighth",
     ),
     Planted(
-        "device: labels stay", "kdutils/train.py",
-        "data.train.labels.to(self.device)", "data.train.labels",
+        "device: labels stay", "kdutils/batches.py",
+        "self.labels = split.labels.to(device)", "self.labels = split.labels",
         "tests/test_devices.py::test_training_and_measuring_stay_on_one_device",
     ),
     Planted(
-        "device: images stay when measured", "kdutils/train.py",
-        ".to(device, memory_format=layout)", ".to(memory_format=layout)",
+        "device: images stay when measured", "kdutils/evaluation.py",
+        "normalise(images.to(device),", "normalise(images,",
         "tests/test_devices.py::test_training_and_measuring_stay_on_one_device",
     ),
     Planted(

@@ -39,10 +39,10 @@ KNOWN: dict[str, set[str]] = {
     "arrows": set(),
     "circles": set(),
     "floors": set(),
-    "files": {"kdutils/train.py"},
+    "files": set(),
     "functions": set(),
     "sums": {"heart", "package"},
-    "mirror": {"features"},
+    "mirror": set(),
 }
 
 Graph = dict[str, set[str]]

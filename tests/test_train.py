@@ -187,19 +187,6 @@ def test_ctrl_c_rolls_back_to_the_average() -> None:
     assert same(kept, weights(model))
 
 
-def test_cutout_erases_one_square_of_each_image() -> None:
-    torch.manual_seed(0)
-    pixels = torch.ones(200, 3, 32, 32)
-    views.erase_squares(pixels, 8)
-    holes = pixels[:, 0] == 0
-    assert torch.equal(pixels == 0, holes.unsqueeze(1).expand_as(pixels)), "all channels alike"
-    areas = holes.sum((1, 2))
-    assert areas.max() == 64 and areas.min() >= 16  # its centre is inside: a quarter at least
-    heights, widths = holes.any(2).sum(1), holes.any(1).sum(1)
-    assert torch.equal(areas, heights * widths), "a rectangle"
-    assert len(areas.unique()) > 3 and not torch.equal(holes[0], holes[1])
-
-
 def test_cutout_changes_training_resumes_and_is_not_for_soft_targets(tmp_path: Path) -> None:
     recipe = replace(QUICK, cutout=16)
     plain, whole, halted, fresh = TinyNet(), TinyNet(), TinyNet(), TinyNet(77)
@@ -210,21 +197,6 @@ def test_cutout_changes_training_resumes_and_is_not_for_soft_targets(tmp_path: P
     assert same(weights(whole), weights(fresh))
     with pytest.raises(ValueError, match="Cutout and soft targets do not go together"):
         run(TinyNet(), recipe, soft_targets=SoftTargets(TinyNet(), tiny_data().train))
-
-
-def test_older_runs_keep_their_identity() -> None:
-    """Fields that came later count only where they are used."""
-
-    def said(recipe: Recipe) -> dict[str, object]:
-        return train.identity(TinyNet(), tiny_data(), recipe, LabelLoss(), None, 0)["recipe"]
-
-    assert set(said(QUICK)) == {
-        "epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "warmup", "augment",
-    }  # fmt: skip
-    assert said(replace(QUICK, ema=0.9))["ema"] == 0.9
-    assert said(replace(QUICK, cutout=8))["cutout"] == 8
-    assert said(replace(QUICK, muon=0.1))["muon"] == 0.1
-    assert said(replace(QUICK, weight_decay=0.0))["weight_decay"] == 0.0
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
@@ -400,42 +372,10 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
         run(TinyNet(), checkpoint=tmp_path / "c")
 
 
-def test_evaluate_and_predict_leave_the_model_in_its_mode() -> None:
-    model = TinyNet().train()
-    data = tiny_data()
-    logits = train.predict(model, data.test)
-    assert logits.shape == (100, 10) and logits.dtype == torch.float32
-    assert model.training and not logits.is_inference()
-    assert torch.equal(logits, train.predict(model, data.test, batch_size=7)) or torch.allclose(
-        logits, train.predict(model, data.test, batch_size=7), atol=1e-5
-    )
-    assert train.evaluate(model, data.test).n == 100
-
-
-def test_triangular_rate_climbs_then_falls() -> None:
-    rates = [train.triangular(step, 100, 0.2) for step in range(100)]
-    peak = max(range(100), key=rates.__getitem__)
-    assert 18 <= peak <= 21 and 0.95 < rates[peak] <= 1
-    assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(rates[peak:])[::-1]
-    assert min(rates) > 0
-
-
 def test_small_sets_and_ragged_batches_train() -> None:
     data = tiny_data(50)
     history = fit(TinyNet(), data, Recipe(epochs=1, batch_size=64), progress=False)
     assert len(history.rows) == 1
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [{"epochs": 0}, {"batch_size": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"cutout": -1},
-     {"muon": 1.5}],
-)  # fmt: skip
-def test_senseless_recipes_are_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(
-        ValueError, match=r"at least one epoch|share of all steps|side in pixels|turn"
-    ):
-        Recipe(**bad)
 
 
 def test_test_split_is_never_touched() -> None:
@@ -447,14 +387,6 @@ def test_test_split_is_never_touched() -> None:
     run(second)
     # Only the fingerprint may differ: the weights must not.
     assert same(weights(first), weights(second))
-
-
-def test_take_keeps_the_layout() -> None:
-    images = split(20, 0).images.contiguous(memory_format=torch.channels_last)
-    index = torch.tensor([3, 1, 19])
-    taken = train.take(images, index)
-    assert torch.equal(taken, images[index])
-    assert taken.is_contiguous(memory_format=torch.channels_last)
 
 
 class Recorder(TinyNet):

@@ -94,3 +94,35 @@ def test_any_channels_and_any_size(shape: tuple[int, ...]) -> None:
     assert torch.equal(views.denormalise(views.normalise(some, mean, std), mean, std), some)
     with pytest.raises(ValueError, match="one for each channel"):
         views.normalise(some, (*mean, 0.1), std)
+
+
+def test_cutout_erases_one_square_of_each_image() -> None:
+    torch.manual_seed(0)
+    pixels = torch.ones(200, 3, 32, 32)
+    views.erase_squares(pixels, 8)
+    holes = pixels[:, 0] == 0
+    assert torch.equal(pixels == 0, holes.unsqueeze(1).expand_as(pixels)), "all channels alike"
+    areas = holes.sum((1, 2))
+    assert areas.max() == 64 and areas.min() >= 16  # its centre is inside: a quarter at least
+    heights, widths = holes.any(2).sum(1), holes.any(1).sum(1)
+    assert torch.equal(areas, heights * widths), "a rectangle"
+    assert len(areas.unique()) > 3 and not torch.equal(holes[0], holes[1])
+
+
+def test_take_keeps_the_layout() -> None:
+    images = torch.randint(0, 256, (20, 3, 32, 32)).byte().contiguous(memory_format=torch.channels_last)
+    index = torch.tensor([3, 1, 19])
+    taken = views.take(images, index)
+    assert torch.equal(taken, images[index])
+    assert taken.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 12, 20)])
+def test_a_batch_is_what_the_epoch_shows(layout: torch.memory_format, shape: tuple[int, ...]) -> None:
+    images = torch.randint(0, 256, (1500, *shape)).byte().contiguous(memory_format=layout)
+    index = torch.tensor([0, 1499, 3, 1024, 1023, 3])
+    for order in ([7, 30], None):
+        batch = views.batch_images(images, index, order)
+        assert torch.equal(batch, views.epoch_images(images, order)[index])
+        assert batch.is_contiguous(memory_format=layout)

@@ -75,6 +75,8 @@ def train_or_load(
     loss = loss or LabelLoss()
     facts = identity(model, data, recipe, loss, soft_targets, seed, teacher)
     facts["start"] = soft_targets_module.fingerprint(model)
+    if isinstance(loss, nn.Module):  # a method with adapters: their first weights count as well
+        facts["start of the loss"] = soft_targets_module.fingerprint(loss)
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     path = settings().results / "models" / f"{name}-seed{seed}-{key}.safetensors"
     if path.exists():

@@ -65,6 +65,13 @@ def test_gradients_are_those_of_one_process(notes: tuple[dict, dict, dict]) -> N
     close(first["weights"], second["weights"])
 
 
+def test_adapters_of_a_method_are_averaged_too(notes: tuple[dict, dict, dict]) -> None:
+    alone, first, second = (note["adapted"] for note in notes)
+    close(alone, first)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
 def test_the_work_on_soft_targets_is_divided(notes: tuple[dict, dict, dict]) -> None:
     alone, first, second = notes
     assert (alone["asked"], first["asked"], second["asked"]) == (5, 3, 2)
