@@ -19,23 +19,21 @@ from .similarity import class_map
 
 # Name of a tab, and what to try there.
 TABS = {
-    "Temperature": "Drag the temperature. At T = 1 the teacher seems certain of this image; warmer, "
-    "it tells which other classes the image resembles. Then pick others. A yellow band marks the "
-    "class on the label.",
-    "Two losses": "One image, on which the student is furthest from its teacher. Move the weight to "
-    "0 and to 1; raise the temperature; then take away T² and raise it again. The yellow band marks "
-    "the class on the label.",
-    "Class map": "Which classes does the teacher find alike? Press play and watch the map fill.",
+    "Temperature": "Drag the temperature. At T = 1 the teacher seems certain of this image; "
+    "warmer, it tells which other classes the image resembles. Then pick others. A yellow band "
+    "marks the class on the label.",
+    "Two losses": "One image, on which the student is furthest from its teacher. Move the weight "
+    "to 0 and to 1; raise the temperature; then take away T² and raise it again. The yellow band "
+    "marks the class on the label.",
+    "Class map": "Which classes does the teacher find alike? Press sweep and watch the map fill.",
     "Distil it yourself": "Choose, press train, and compare with the same student on labels only. "
     "Which setting wins, and by more than luck?",
 }
-
-
 # For photographs nobody knows how alike two classes truly are; for the drawn shapes we do.
 TRUTH_TAB = "Map and truth"
 TRUTH_ADVICE = (
-    "The drawn shapes were generated from a known likeness of their classes, so a teacher's map can "
-    "be held against the truth."
+    "The drawn shapes were generated from a known likeness of their classes, so a teacher's map "
+    "can be held against the truth."
 )
 
 
@@ -57,8 +55,8 @@ def page(shown: Demo | None = None) -> controls.VBox:
         titles=list(content),
     )
     note = controls.HTML(
-        f"<p role='note' style='{PROSE}'>Every control works from the keyboard too: Tab goes to it, "
-        f"arrow keys move it. <b>On show:</b> {html.escape(shown.note)}</p>"
+        f"<p role='note' style='{PROSE}'>Every control works from the keyboard too: Tab goes to "
+        f"it, arrow keys move it. <b>On show:</b> {html.escape(shown.note)}</p>"
     )
     return controls.VBox([note, tabs])
 
