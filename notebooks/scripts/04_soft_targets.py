@@ -119,7 +119,7 @@ show(figure, "One image and the teacher's probabilities for it at T = 1, 4 and 2
 # ## 2 · Drag it yourself
 #
 # The slider below holds real outputs: the teacher's, and those of the student that notebook 03
-# trained on labels. Drag the temperature, press a preset, or press play. The first images are
+# trained on labels. Drag the temperature, press a preset, or *sweep*. The first images are
 # those of which the teacher seems quite sure at $T = 1$ and has more to say when warm. Choose "most
 # confused" to meet the images that it found hardest, or "teacher and student disagree". Watch the
 # bars, the entropy, and the last column: which classes the student would have to learn about from this
@@ -258,7 +258,7 @@ for temperature in (1, 4, 20):
 # (or, for photographs, its ranking of pairs) hardly depends on $T$, the knowledge was there all
 # along. Heat does not create it. Heat makes it loud enough to learn from.
 #
-# The same map, live: press play and watch it go from empty to full.
+# The same map, live: press *sweep* and watch it go from empty to full.
 
 # %%
 class_map = widgets.class_map(logits, labels, classes, truth=data.similarity, data_name=data.name)
