@@ -47,11 +47,8 @@ def sample_sheet(
     images, labels = style.array(images), style.array(labels)
     _check_labels(labels, classes)
     title, shown = "What each class looks like", classes[: style.CLASSES]
-    note = (
-        f"the first {style.CLASSES} of {len(classes):,} classes"
-        if len(shown) < len(classes)
-        else ""
-    )
+    note = f"the first {style.CLASSES} of {len(classes):,} classes"
+    note = note if len(shown) < len(classes) else ""
     height, width = images.shape[2:]
     blank = np.full((height, width, 3), 255, np.uint8)
     tiles = []

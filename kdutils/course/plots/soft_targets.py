@@ -140,7 +140,10 @@ def _favourites(axes: Axes, p: NDArray[Any], label: int, classes: Sequence[str])
     colours = [style.TEACHER if c == label else style.PALETTE[9] for c in best]
     words = [f"{100 * v:.{int(v < 0.01)}f} %" if v >= 0.0005 else "< 0.1 %" for v in p[best]]
     axes.axhspan(best.index(label) - 0.5, best.index(label) + 0.5, color=style.BAND, zorder=0)
-    style.value_bars(axes, [classes[c] for c in best], p[best], colours, words)
+    axes.barh(range(len(best)), p[best], color=colours, height=0.72)
+    style.name_rows(axes, [classes[c] for c in best])
+    for place, word in zip(zip(p[best], range(len(best))), words, strict=True):
+        axes.annotate(word, place, (3, 0), textcoords="offset points", va="center", size=8)
     axes.set(xlim=(0, max(0.6, 1.3 * p.max())), xticks=[])
     axes.spines["bottom"].set_visible(False)
 

@@ -149,10 +149,10 @@ def nothing(title: str, data_name: str = "") -> Figure:
     return figure
 
 
-def png(figure: Figure, dpi: int = DPI) -> bytes:
-    """The figure as PNG bytes."""
+def png(figure: Figure) -> bytes:
+    """The figure as PNG bytes, 150 dots an inch."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
     return buffer.getvalue()
 
 
@@ -260,10 +260,9 @@ def human(number: float) -> str:
     return f"{number:.3g}"
 
 
-def percent_axis(axis: Any, decimals: int | None = None) -> None:
+def percent_axis(axis: Any) -> None:
     """Tick labels in per cent for an axis that holds fractions; as many decimals as it takes."""
-    form = ".6g" if decimals is None else f".{decimals}f"
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:{form}} %"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g} %"))
 
 
 def log_axis(axis: Any) -> None:
@@ -287,17 +286,6 @@ def name_rows(axes: Axes, names: Collection[str]) -> None:
     axes.set_yticks(range(len(names)), [short(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-
-
-def value_bars(
-    axes: Axes, names: Sequence[str], values: ArrayLike, colours: Any, labels: Sequence[str]
-) -> None:
-    """Horizontal bars, first name on top, each with its label at the end."""
-    values = np.asarray(values, dtype=float)
-    axes.barh(range(len(names)), values, color=colours, height=0.72)
-    name_rows(axes, names)
-    for y, (value, label) in enumerate(zip(values, labels, strict=True)):
-        axes.annotate(label, (value, y), (3, 0), textcoords="offset points", va="center", size=8)
 
 
 def tilt(axes: Axes) -> None:
