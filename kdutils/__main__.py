@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 try:
-    from .cli.program import COMMANDS, build_parser, main
+    from .cli.program import build_parser, main
 
     if __name__ == "__main__":
         sys.exit(main())
@@ -13,4 +13,4 @@ except KeyboardInterrupt:  # Ctrl-C while it was still starting: there is nothin
     print("kdutils: Stopped.", file=sys.stderr)
     sys.exit(130)
 
-__all__ = ["COMMANDS", "build_parser", "main"]
+__all__ = ["build_parser", "main"]
