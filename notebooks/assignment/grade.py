@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from release import GradingError, api_of, check, course_folder, release, sync
+from sandbox.namespaces import walled
 from submissions import Submission, find_submissions, readable
 
 from kdutils.runtime.settings import settings
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
     from nbgrader.apps.api import NbGraderAPI
 
+WALLS = (
+    "Each submission runs in namespaces of its own: no network, none of your files, limits on all."
+)
+NO_WALLS = (
+    "WARNING: this system has no namespaces, so students' code runs as you, with your files and your "
+    "network; see notebooks/assignment/README.md."
+)
 NOT_GRADED = "could not be graded; problems.txt beside marks.csv says why"
 
 
@@ -59,13 +67,13 @@ class Mark:
 def grade(
     where: Path, out: Path, *, timeout: int | None = None, again: bool = False
 ) -> tuple[list[Mark], list[str]]:
-    """Grade all submissions in `where`. This RUNS the students' code, as the user who calls it.
+    """Grade all submissions in `where`. This RUNS the students' code, in `sandbox`.
 
     `out` gets `marks.csv`, `points.csv`, `feedback/<student>/<assignment>.html`, and `course`, an
     nbgrader course with the gradebook. What has not changed since the last time is not run again.
 
     Args:
-        timeout: seconds for one cell; None is what `nbgrader_config.py` says.
+        timeout: seconds of processor time for one cell; None is what `nbgrader_config.py` says.
         again: run everything anew. Marks that were given by hand stay.
 
     Returns:
@@ -78,24 +86,39 @@ def grade(
     course = course_folder(out / "course")
     (out / "problems.txt").unlink(missing_ok=True)
     api = api_of(course, timeout)
-    marks = []
-    for number, submission in enumerate(found, 1):
-        began = time.perf_counter()
-        notebook, note = readable(submission)
-        try:
-            ran = _autograde(api, course, submission, notebook, f"{timeout}", again)
-        except GradingError as error:  # one submission must not hold up a class
-            with (out / "problems.txt").open("a", encoding="utf-8") as file:
-                file.write(f"{error}\n\n")
-            problems.append(f"{submission.student}: {submission.assignment} {NOT_GRADED}")
-            continue
-        mark = _mark(api, submission, note)
-        marks.append(mark)
-        _copy_feedback(course, submission, out / "feedback")
-        spent = f"{time.perf_counter() - began:.0f} s" if ran else "unchanged"
-        print(f"  {number:>3} of {len(found)}  {_line(mark)}  ({spent})", flush=True)
-    _write_marks(marks, out)
+    marks: list[Mark] = []
+    try:
+        for submission in found:
+            began = time.perf_counter()
+            notebook, note = readable(submission)
+            try:
+                ran = _autograde(api, course, submission, notebook, f"{timeout}", again)
+                mark = _mark(api, submission, note)
+                _copy_feedback(course, submission, out / "feedback")
+            except Exception as error:  # one submission must not hold up a class
+                with (out / "problems.txt").open("a", encoding="utf-8", errors="replace") as file:
+                    file.write(f"{submission.path}\n{error}\n\n")
+                problems.append(f"{submission.student}: {submission.assignment} {NOT_GRADED}")
+                ran, mark = True, _unmarked(submission, NOT_GRADED)
+            marks.append(mark)
+            spent = f"{time.perf_counter() - began:.0f} s" if ran else "unchanged"
+            print(f"  {len(marks):>3} of {len(found)}  {_line(mark)}  ({spent})", flush=True)
+    finally:  # also when it is stopped: nobody vanishes from the tables
+        waiting = [_waiting(api, submission) for submission in found[len(marks) :]]
+        _write_marks([*marks, *waiting], out)
     return marks, problems
+
+
+def _waiting(api: NbGraderAPI, submission: Submission) -> Mark:
+    """The mark of somebody whose turn did not come: the one from before, if there is one."""
+    try:
+        return _mark(api, submission, "as marked before; grading was stopped before its turn")
+    except Exception:
+        return _unmarked(submission, "not graded yet: grading was stopped before its turn")
+
+
+def _unmarked(submission: Submission, note: str) -> Mark:
+    return Mark(submission.student, submission.assignment, 0.0, 0.0, 0, {}, note)
 
 
 def _autograde(
@@ -114,6 +137,7 @@ def _autograde(
     digest = _digest([repr(notebook), source.read_text(encoding="utf-8"), setting])
     if not again and stamp.exists() and stamp.read_text() == digest:
         return False
+    stamp.unlink(missing_ok=True)
     notebooks.write(notebook, target)
     who = f"{student}, {assignment}"
     check(api.autograde(assignment, student), f"Autograding failed: {who}")
@@ -207,6 +231,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (GradingError, notebooks.NotebookError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped. The marks so far are written; the same command goes on.", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -223,7 +250,7 @@ def _say_released(out: Path) -> None:
 
 
 def _say_graded(where: Path, out: Path, timeout: int | None, again: bool) -> None:
-    print("This runs the students' code as you: see the warning in notebooks/assignment/README.md.")
+    print(WALLS if walled() else NO_WALLS)
     _, problems = grade(where, out, timeout=timeout, again=again)
     for problem in problems:
         print(f"  ! {problem}")

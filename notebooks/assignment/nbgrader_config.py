@@ -18,21 +18,21 @@ from nbgrader.preprocessors import (
 )
 from nbconvert.preprocessors import ClearMetadataPreprocessor, CSSHTMLHeaderPreprocessor
 
-sys.path.insert(0, str(Path(__file__).parent))
-from nbgrader_steps import ClearTestsFromFeedback, ExecuteTasks, RestoreCells
+sys.path.append(str(Path(__file__).parent))
+from nbgrader_steps import ClearTestsFromFeedback, ExecuteTasks, PlainText, RestoreCells
 
 c = get_config()  # noqa: F821  (nbgrader defines it)
 
 c.CourseDirectory.course_id = "distillation"
 
-# Seconds that one cell may take: `make grade DIR=... TIMEOUT=60`, or change it here. The longest
-# cell trains a tiny network twice, which takes some seconds.
+# Seconds of processor time that one cell may take: `make grade DIR=... TIMEOUT=60`, or change it here.
 c.ExecuteTasks.timeout = int(os.environ.get("KDUTILS_GRADE_TIMEOUT", "120"))
 
-# nbgrader's own steps, except for two of ours: a deleted cell is put back, and a cell that hangs or
-# kills its kernel fails alone.
+# nbgrader's own steps, and three of ours: text stays text, a deleted cell is put back, and the cells
+# run in a process of their own, behind walls, where one that hangs fails alone.
 c.Autograde.sanitize_preprocessors = [
     ClearOutput,
+    PlainText,
     RestoreCells,
     DeduplicateIds,
     OverwriteKernelspec,

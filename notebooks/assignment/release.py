@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ASSIGNMENTS = ("distil_it", "find_the_bug")
 CONFIG = "nbgrader_config.py"
 STEPS = "nbgrader_steps.py"  # what the config adds to nbgrader; the two lie side by side
+IGNORED = shutil.ignore_patterns("__pycache__")
 CHECKS = "checks"  # beside each notebook, whoever has it
 
 
@@ -100,12 +101,14 @@ def course_folder(root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     for name in (CONFIG, STEPS):
         shutil.copyfile(folder() / name, root / name)
+    for name in (CHECKS, "sandbox"):
+        shutil.copytree(folder() / name, root / name, ignore=IGNORED, dirs_exist_ok=True)
     for name in ASSIGNMENTS:
         for part in ("source", "release"):
             shutil.rmtree(root / part / name, ignore_errors=True)
         shutil.copytree(folder() / "source" / name, root / "source" / name)
         here = root / "source" / name / CHECKS
-        shutil.copytree(folder() / CHECKS, here, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(folder() / CHECKS, here, ignore=IGNORED)
         check(api_of(root).generate_assignment(name), f"nbgrader did not accept {name}")
     return root
 
@@ -141,4 +144,6 @@ def api_of(root: Path, timeout: int | None = None) -> NbGraderAPI:
 
 def check(result: dict[str, Any], what: str) -> None:
     if not result["success"]:
+        if result.get("error", "").rstrip().endswith("KeyboardInterrupt"):
+            raise KeyboardInterrupt  # nbgrader keeps it to itself
         raise GradingError(f"{what}:\n{result.get('log', '')}\n{result.get('error', '')}".strip())

@@ -72,7 +72,7 @@ print("Ready.")
 #   same shape, and each **row** sums to one.
 # - It has to survive the cold: with logits of a few hundred and $T = 0.001$, no `nan` may come out,
 #   even if the logits are in half precision (`torch.float16`, whose largest number is 65,504). For
-#   half-precision logits return `float32`.
+#   half-precision logits return `float32` or `float64`.
 
 # %% nbgrader={"grade": false, "grade_id": "task1_solution", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def soften(logits, temperature):
@@ -94,7 +94,6 @@ check.soften(soften)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(soften, call):
     import math
     import random
@@ -104,7 +103,9 @@ def hidden(soften, call):
     for seed, (rows, classes, t) in enumerate([(1, 2, 1.0), (5, 3, 0.5), (7, 11, 3.0), (2, 40, 20.0)]):
         draw = random.Random(900 + seed)
         z = [[draw.gauss(0, 4) for _ in range(classes)] for _ in range(rows)]
-        came = call(soften, torch.tensor(z, dtype=torch.float64), t)
+        logits = torch.tensor(z, dtype=torch.float64)
+        came = call(soften, logits, t)
+        assert logits.tolist() == z, "the logits of the caller have changed"
         assert tuple(came.shape) == (rows, classes), f"shape {tuple(came.shape)} for ({rows}, {classes})"
         for got, row in zip(came.tolist(), z):
             e = [math.exp((x - max(row)) / t) for x in row]
@@ -120,7 +121,6 @@ hidden(soften, check.call)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(soften, call):
     import torch
 
@@ -131,7 +131,7 @@ def hidden(soften, call):
             came = call(soften, z.to(dtype), t)
             assert came.isfinite().all(), f"nan or infinity for {dtype} at T = {t}"
             assert (came.double() - torch.eye(6).double()).abs().max() < 1e-6, f"{dtype}, T = {t}"
-            assert came.dtype == torch.float32, f"{dtype} logits give {came.dtype}, not float32"
+            assert came.dtype in (torch.float32, torch.float64), f"{dtype} logits give {came.dtype}"
 
 
 hidden(soften, check.call)
@@ -179,7 +179,6 @@ check.soft_target_loss(soft_target_loss)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(loss, call):
     import math
     import random
@@ -207,7 +206,7 @@ def hidden(loss, call):
         assert 0.8 < came / right < 1.25, f"from T = 1 to T = {t} the loss changes by {came:.3f}, not {right:.3f}"
 
 
-hidden(soft_target_loss, check.call)
+check.forgiving(lambda: hidden(soft_target_loss, check.call), soften=check.LENT_SOFTEN)
 ### END HIDDEN TESTS
 
 # %% nbgrader={"grade": true, "grade_id": "task2_reduction", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
@@ -215,7 +214,6 @@ hidden(soft_target_loss, check.call)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(loss, call):
     import math
     import random
@@ -238,7 +236,7 @@ def hidden(loss, call):
         assert 0.8 < came / right < 1.25, f"{rows} images, {classes} classes: {came / right:.4f} times what it should be"
 
 
-hidden(soft_target_loss, check.call)
+check.forgiving(lambda: hidden(soft_target_loss, check.call), soften=check.LENT_SOFTEN)
 ### END HIDDEN TESTS
 
 # %% nbgrader={"grade": true, "grade_id": "task2_direction", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
@@ -246,7 +244,6 @@ hidden(soft_target_loss, check.call)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(loss, call):
     import math
     import random
@@ -270,10 +267,10 @@ def hidden(loss, call):
         came = float(call(loss, a, b, 1.0)) / float(call(loss, b, a, 1.0))
         right = divergence(v, z) / divergence(z, v)
         assert abs(came / right - 1) < 1e-3, f"{classes} classes: ratio of directions {came:.4f}, not {right:.4f}"
-        assert abs(float(call(loss, a, a.clone(), 3.0))) < 1e-9, "not zero when both agree"
+        assert abs(float(call(loss, a, a.clone(), 3.0))) < 1e-5, "not zero when both agree"
 
 
-hidden(soft_target_loss, check.call)
+check.forgiving(lambda: hidden(soft_target_loss, check.call), soften=check.LENT_SOFTEN)
 ### END HIDDEN TESTS
 
 # %% nbgrader={"grade": true, "grade_id": "task2_gradient", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
@@ -281,7 +278,6 @@ hidden(soft_target_loss, check.call)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(loss, call):
     import torch
 
@@ -294,7 +290,7 @@ def hidden(loss, call):
         assert teacher.grad is None or not teacher.grad.any(), "the teacher gets a gradient"
 
 
-hidden(soft_target_loss, check.call)
+check.forgiving(lambda: hidden(soft_target_loss, check.call), soften=check.LENT_SOFTEN)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -329,7 +325,6 @@ check.mixed_loss(mixed_loss)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(mixed, call):
     import math
     import random
@@ -346,7 +341,7 @@ def hidden(mixed, call):
         # with weight 0 only the label speaks; the teacher may say what it likes
         for other in (teacher, -teacher):
             came = float(call(mixed, logits, other, torch.tensor(labels), t, 0.0))
-            assert abs(came - right) < 1e-6 * max(1, right), f"soft_weight 0, T = {t}: {came:.5f}, not {right:.5f}"
+            assert abs(came - right) < 1e-5 * max(1, right), f"soft_weight 0, T = {t}: {came:.5f}, not {right:.5f}"
 
 
 check.forgiving(
@@ -359,7 +354,6 @@ check.forgiving(
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(mixed, call):
     import math
     import random
@@ -381,7 +375,7 @@ def hidden(mixed, call):
             soft = sum(math.exp(p) * (p - q) for p, q in zip(log_soft(other, t), log_soft(one, t)))
             right += (w * t * t * soft - (1 - w) * log_soft(one)[y]) / rows
         came = float(call(mixed, torch.tensor(z, dtype=torch.float64), torch.tensor(v, dtype=torch.float64), torch.tensor(labels), t, w))
-        assert abs(came - right) < 1e-5 * max(1, right), f"T = {t}, weight {w}: {came:.5f}, not {right:.5f}"
+        assert abs(came - right) < 1e-4 * max(1, right), f"T = {t}, weight {w}: {came:.5f}, not {right:.5f}"
 
 
 check.forgiving(
@@ -431,7 +425,6 @@ check.distil_step(distil_step)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(step, call):
     import copy
 
@@ -448,6 +441,8 @@ def hidden(step, call):
         student.eval()  # as after a look at validation images: the step itself goes back to train mode
         mine = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9)
         theirs = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9)
+        for parameter in student.parameters():  # left over from something else
+            parameter.grad = torch.full_like(parameter, 0.1)
         for batch in range(3):
             images = torch.randn(6 + batch, 5, dtype=torch.float64)
             labels = torch.randint(0, classes, (6 + batch,))
@@ -472,7 +467,6 @@ hidden(distil_step, check.call)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(step, call):
     import torch
 
@@ -506,7 +500,6 @@ hidden(distil_step, check.call)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(step, call):
     import torch
 
@@ -571,7 +564,6 @@ check.calibration_error(calibration_error)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(error, call):
     import math
     import random
@@ -604,15 +596,14 @@ hidden(calibration_error, check.call)
 from checks import distil as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(error, call):
     import torch
 
     sure = torch.eye(4, dtype=torch.float64)
     labels = torch.arange(4)
     for bins in (1, 7, 15):
-        assert abs(float(call(error, sure, labels, bins))) < 1e-9, "all sure and all right: the error is 0"
-        assert abs(float(call(error, sure, (labels + 1) % 4, bins)) - 1) < 1e-9, "all sure and all wrong: the error is 1"
+        assert abs(float(call(error, sure, labels, bins))) < 1e-6, "all sure and all right: the error is 0"
+        assert abs(float(call(error, sure, (labels + 1) % 4, bins)) - 1) < 1e-6, "all sure and all wrong: the error is 1"
     one = torch.tensor([[0.7, 0.3]], dtype=torch.float64)
     assert abs(float(call(error, one, torch.tensor([0]), 15)) - 0.3) < 1e-6, "one image: its own gap"
 
@@ -704,7 +695,6 @@ hidden_lent = dict(
 )
 
 
-@check.alone
 def hidden(train, reach, room, baseline, clear):
     reached = reach(train, room, seed=3)
     print(f"{100 * reached:.1f} % of the test images in another classroom")

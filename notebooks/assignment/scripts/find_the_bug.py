@@ -112,7 +112,6 @@ check.training(mended_1)
 from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(loop, call):
     import copy
 
@@ -203,7 +202,6 @@ check.order(mended_2)
 from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(loop, call):
     import torch
 
@@ -276,7 +274,6 @@ check.evaluation(mended_3)
 from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(loop, call):
     import torch
 
@@ -364,7 +361,6 @@ check.logarithm(mended_4)
 from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(loop, call):
     import copy
 
@@ -448,7 +444,6 @@ check.temperature(mended_5)
 from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(loop, call):
     import torch
 
@@ -460,6 +455,27 @@ def hidden(loop, call):
         call(loop, student, images, teacher, t, 400)
         gap = (student(images).softmax(-1) - teacher.softmax(-1)).abs().amax(-1).mean().item()
         assert gap < 0.05, f"{classes} classes, T = {t}: at T = 1 student and teacher differ by {gap:.2f}"
+
+    def trained(images, teacher, t):
+        twin = torch.nn.Linear(5, teacher.shape[1])
+        optimizer = torch.optim.Adam(twin.parameters(), lr=0.1)
+        for _ in range(400):
+            ours, theirs = (twin(images) / t).log_softmax(-1), (teacher / t).softmax(-1)
+            optimizer.zero_grad()
+            (-(t**2) * (theirs * ours).sum(-1).mean()).backward()
+            optimizer.step()
+        return twin(images).softmax(-1).detach()
+
+    # A teacher that the student cannot match: what it settles for depends on the temperature.
+    for seed, (classes, t) in enumerate([(3, 4.0), (5, 6.0)]):
+        torch.manual_seed(160 + seed)
+        images = torch.randn(40, 5)
+        teacher = 2 * images @ torch.randn(5, classes) + 4 * torch.randn(40, classes)
+        student = torch.nn.Linear(5, classes)
+        call(loop, student, images, teacher, t, 400)
+        came = student(images).softmax(-1).detach()
+        near, far = ((came - trained(images, teacher, one)).abs().mean() for one in (t, 1.0))
+        assert near < 0.5 * far, f"the student is not the one that T = {t} makes"
 
 
 hidden(mended_5, check.call)
@@ -522,7 +538,6 @@ check.choice(mended_6)
 from checks import calling as check
 
 ### BEGIN HIDDEN TESTS
-@check.alone
 def hidden(choose, call):
     import random
 
