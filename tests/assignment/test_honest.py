@@ -116,8 +116,9 @@ def test_a_mistake_costs_its_own_task_once() -> None:
         **OTHER,
         "task1_solution": """
 def soften(logits, temperature):
+    logits = logits.float()
     logits /= temperature
-    return logits.float().softmax(0)
+    return logits.softmax(0)
 """,
         "task4_solution": OTHER["task4_solution"].replace(
             "    for parameter in student.parameters():\n        parameter.grad = None\n", ""

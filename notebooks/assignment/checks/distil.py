@@ -105,7 +105,7 @@ def soft_target_loss(function: Callable[..., Any]) -> None:
     }
 
     def test() -> float:
-        came = as_number(call(function, student, teacher, t), "The loss at T = 4")
+        came = as_number(call(function, student.clone(), teacher.clone(), t), "The loss at T = 4")
         expect(came, right, "The loss of the example at T = 4", mistakes)
         return came
 
@@ -136,7 +136,7 @@ def mixed_loss(function: Callable[..., Any]) -> None:
     }
 
     def test() -> float:
-        value = call(function, student, teacher, labels, t, w)
+        value = call(function, student.clone(), teacher.clone(), labels, t, w)
         came = as_number(value, "The mixed loss")
         expect(came, w * soft + (1 - w) * hard, "The mixed loss at soft_weight = 0.7", mistakes)
         return came
