@@ -37,8 +37,8 @@ WALLS = (
     "Each submission runs in namespaces of its own: no network, none of your files, limits on all."
 )
 NO_WALLS = (
-    "WARNING: this system has no namespaces, so students' code runs as you, with your files and your "
-    "network; see notebooks/assignment/README.md."
+    "WARNING: this system has no namespaces, so students' code runs as you, with your files and "
+    "your network; see notebooks/assignment/README.md."
 )
 NOT_GRADED = "could not be graded; problems.txt beside marks.csv says why"
 

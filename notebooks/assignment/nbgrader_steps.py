@@ -4,8 +4,8 @@ nbgrader loses a whole submission when a kernel dies or when a cell was deleted 
 one before it. Here such things cost the points of the task they belong to, and no others:
 
     PlainText      what students wrote stays text in the browser of whoever marks it
-    RestoreCells   puts back what a student deleted, and every cell's grading data as it was released
-    ExecuteTasks   runs the cells in a process of their own (see `sandbox`); one that hangs fails alone
+    RestoreCells   puts back what a student deleted, and every cell's grading data as released
+    ExecuteTasks   runs the cells in a process of their own (see `sandbox`)
 
     ClearTestsFromFeedback   keeps hidden tests out of what students get back
 

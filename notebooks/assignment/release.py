@@ -1,4 +1,4 @@
-"""The assignment as it is kept, released and given to nbgrader: scripts, source notebooks, courses."""
+"""The assignment as it is kept, released and given to nbgrader: scripts, notebooks, courses."""
 
 from __future__ import annotations
 

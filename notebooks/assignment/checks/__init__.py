@@ -1,1 +1,1 @@
-"""What the assignment's notebooks import to check themselves; it travels with them to the students."""
+"""What the assignment's notebooks import to check themselves; it travels with them to students."""

@@ -1,4 +1,4 @@
-"""From outside: start a submission's process, run its cells, call its functions, stop it in time."""
+"""From outside: start a submission's process, run cells, call functions, stop it in time."""
 
 from __future__ import annotations
 
@@ -245,8 +245,8 @@ DIED = (
 
 def too_long(name: str, seconds: float) -> str:
     return (
-        f"`{name}` had not come back after {seconds:.0f} seconds of processor time. Is there a loop "
-        "without an end?"
+        f"`{name}` had not come back after {seconds:.0f} seconds of processor time. Is there a "
+        "loop without an end?"
     )
 
 

@@ -33,7 +33,8 @@ def judge(box: Box, test: str) -> list[NotebookNode]:
         with _of(box), redirect_stdout(printed), redirect_stderr(printed):
             points = _execute(tree, {"__name__": "test", **box.names(_asked_for(tree))})
         if isinstance(points, int | float):
-            outputs.append(new_output("execute_result", {"text/plain": f"{points}"}, execution_count=1))  # fmt: skip
+            value = {"text/plain": f"{points}"}
+            outputs.append(new_output("execute_result", value, execution_count=1))
     except StudentError as error:
         said = f"{error.kind}: {error.text}"
         outputs.append(_error(error.kind, error.text, [*error.trace, said]))
@@ -114,8 +115,8 @@ def stopped(error: Stopped, seconds: float) -> NotebookNode:
         reason = f"this cell was stopped after {seconds:g} seconds. Is there an endless loop?"
         return _error("TimeLimit", reason, [f"TimeLimit: {reason}"])
     reason = (
-        "this cell ended the Python process: by os._exit, a crash, or for lack of memory. The cells "
-        "after it ran in a new one."
+        "this cell ended the Python process: by os._exit, a crash, or for lack of memory. The "
+        "cells after it ran in a new one."
     )
     return _error("KernelDied", reason, [f"KernelDied: {reason}"])
 

@@ -1,4 +1,4 @@
-"""What the process of a submission sees of this project: the checks, `wire`, and a closed package."""
+"""What a submission's process sees of this project: the checks, `wire`, and a closed package."""
 
 from __future__ import annotations
 

@@ -31,7 +31,10 @@ _SETUP = r"""
 set -e
 root=$1 kit=$2 user=$3; shift 3
 mount -t tmpfs -o mode=755,size=64m tmpfs "$root"
-show() { mkdir -p "$root$2"; mount --bind "$1" "$root$2"; mount -o remount,bind,ro,nosuid,nodev "$root$2"; }
+show() {
+  mkdir -p "$root$2"; mount --bind "$1" "$root$2"
+  mount -o remount,bind,ro,nosuid,nodev "$root$2"
+}
 while [ "$1" != -- ]; do show "$1" "$1"; shift; done; shift
 for name in /bin /sbin /lib /lib32 /lib64; do
   if [ -L $name ]; then [ -e "$root$name" ] || cp -P $name "$root$name"

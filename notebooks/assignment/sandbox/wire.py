@@ -1,8 +1,8 @@
 """What goes between the grader and a submission's process.
 
 A message is a JSON object and the tensors that it names (safetensors). Reading one never runs code,
-so the grader may read what comes from a student. A call of a function can be differentiated through:
-who asked gets the value, and asks once more, with the gradient of the value, on the way back.
+so the grader may read what comes from a student. A call of a function can be differentiated: who
+asked gets the value, and asks once more, with the gradient of the value, on the way back.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 MOST_BYTES = 64_000_000  # of one message
 KEPT = 64  # answers that can still be differentiated
 Message = dict[str, Any]
+Back = Callable[[Tensor], list[Any]]  # gradient of a value -> those of its inputs
 
 
 class Broken(RuntimeError):
@@ -144,7 +145,7 @@ class _Bridge(torch.autograd.Function):
     """A value computed elsewhere, and the way back of its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, back: Callable[[Tensor], list[Any]], value: Tensor, *inputs: Tensor) -> Tensor:  # fmt: skip
+    def forward(ctx: Any, back: Back, value: Tensor, *inputs: Tensor) -> Tensor:
         ctx.back, ctx.like = back, [(one.shape, one.dtype) for one in inputs]
         return value.detach().clone()
 
@@ -169,7 +170,7 @@ def learning(args: Any) -> Iterator[Tensor]:
         yield from learning(list(args.values()))
 
 
-def bridged(value: Any, args: Any, back: Callable[[Tensor], list[Any]]) -> Any:
+def bridged(value: Any, args: Any, back: Back) -> Any:
     """What came back of a call, joined to the arguments where it is to be differentiated."""
     if isinstance(value, Tensor) and value.requires_grad:
         return _Bridge.apply(back, value, *learning(args))
