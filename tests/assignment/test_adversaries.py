@@ -37,7 +37,7 @@ for top, folders, files in os.walk("/"):
     folders[:] = [f for f in folders if os.path.join(top, f) not in ("/proc", "/sys", "/dev")]
     for name in files:
         path = os.path.join(top, name)
-        if name.endswith(".ipynb") and not top.startswith(packages) or name == "gradebook.db":
+        if name.endswith((".ipynb", ".db")) and not top.startswith(packages):
             found.append(path)
         if name in ("gradebook.db", "distil_it.ipynb", "distil_it.html", "marks.csv"):
             try:
