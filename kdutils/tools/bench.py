@@ -33,8 +33,8 @@ from ..losses import Distillation, LabelLoss
 from ..runtime.precision import working_precision
 from ..runtime.settings import settings
 from ..soft_targets import SoftTargets
-from ..train import VIEW_SEED, Recipe, Trainer, take
-from ..views import epoch_images, epoch_views, normalise
+from ..train import VIEW_SEED, Recipe, Trainer
+from ..views import epoch_images, epoch_views, normalise, take
 from . import execution
 
 WORKERS = 2  # of the textbook's DataLoader
