@@ -9,10 +9,13 @@ import pytest
 import torch
 from http_fixtures import Server, server, tiny  # noqa: F401
 from safetensors.torch import load_file
+from small import TinyNet, tiny_data
 from storm import SIGNALS, run, storm
 
-from kdutils import train
+from kdutils import pretrained, train
 from kdutils.__main__ import main
+from kdutils.course.ablations import AblationConfig, AblationRunner, Arm
+from kdutils.losses import Distillation
 from kdutils.sources import cifar10
 
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(3600)]
@@ -78,3 +81,48 @@ def test_download(
     storm(work, number, 4.0, unharmed, finished)
     resumed = [given for given in server.asked("burst") if given]
     assert resumed, "no download went on where it was"
+
+
+@by_signal
+def test_the_ablation_runner(number: int, tmp_path: Path) -> None:
+    """Six runs of six epochs: a record is there with all of its epochs, or not at all."""
+    recipe = train.Recipe(epochs=6, batch_size=20)
+    arms = [Arm("labels", recipe, network=TinyNet),
+            Arm("taught", recipe, Distillation(), "tiny", TinyNet)]  # fmt: skip
+    seeds = (0, 1, 2)
+
+    def runner(folder: Path) -> AblationRunner:
+        about = {"teachers": {"tiny": TinyNet(9)}, "soft_targets": folder / "soft"}
+        return AblationRunner(AblationConfig(tiny_data(400), folder, **about))
+
+    def work(folder: Path = tmp_path / "out") -> int:
+        try:
+            runner(folder).run(arms, seeds)
+        except KeyboardInterrupt:
+            print("Stopped.")  # as `python -m kdutils` says it
+            return 130
+        return 0
+
+    def facts(folder: Path) -> list[dict]:
+        gone = ("seconds", "curve")  # the curve holds seconds too
+        return [
+            {k: v for k, v in one.items() if k not in gone} | {"val": one["curve"]["val_accuracy"]}
+            for one in runner(folder).records(arms, seeds)
+        ]
+
+    ended = run(lambda: work(tmp_path / "reference"))
+    assert ended.code == 0, ended.said
+    reference = facts(tmp_path / "reference")
+    assert len(reference) == 6
+
+    def unharmed() -> None:
+        for path in (tmp_path / "out").rglob("*.json"):
+            record = pretrained.read_json(path, "gone", "none")
+            assert len(record["curve"]["epoch"]) == 6, "nothing unfinished is recorded"
+
+    def finished() -> None:
+        assert facts(tmp_path / "out") == reference
+        assert not list((tmp_path / "out").rglob("*.ckpt"))
+        shutil.rmtree(tmp_path / "out")
+
+    storm(work, number, ended.seconds, unharmed, finished)
