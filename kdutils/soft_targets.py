@@ -14,7 +14,6 @@ softmax, but float16 has only 11 bits, and logits around 1,000 would lose what t
 from __future__ import annotations
 
 import copy
-import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from .runtime import distributed
-from .runtime.files import atomic_path
+from .runtime.files import load_arrays, save_arrays
 from .runtime.identity import identity_of
 from .runtime.modes import answer, as_input, best_device, eval_mode
 from .runtime.precision import autocast, working_precision
@@ -219,40 +218,28 @@ class SoftTargets:
         shown = apply_view(self.images[self._slices[number]], view)
         logits = centred(self._logits(shown)).clone().half()
         if self.folder is not None:
-            try:
-                path = self._path(number, view)
-                with atomic_path(path, durable=False) as part, open(part, "wb") as file:
-                    np.save(file, logits.numpy())
-            except OSError as error:  # in memory they are still good
-                warnings.warn(
-                    f"Soft targets cannot be kept in {self.folder.parent.name} "
-                    f"({error.strerror or error}), so they stay in memory and the next start asks "
-                    "the teacher again; free some space or make that folder writable.",
-                    stacklevel=2,
-                )
-                self.folder = None
+            kept = {"logits": logits.numpy()}
+            if not save_arrays(self._path(number, view), self.fingerprint, kept, durable=False):
+                self.folder = None  # warned of, once; in memory they are still good
         return logits
 
     def _path(self, number: int, view: int) -> Path:
         assert self.folder is not None
-        return self.folder / f"block{number:03d}-view{view:02d}.npy"
+        return self.folder / f"block{number:03d}-view{view:02d}.npz"
 
     def _stored(self, number: int, view: int) -> bool:
         return self.folder is not None and self._path(number, view).exists()
 
     def _read(self, number: int, view: int) -> Tensor | None:
-        """What is on disk, or None when it is absent, cut short or has rows that a power cut left
-        empty (it is then made again)."""
-        if not self._stored(number, view):
+        """What is on disk, or None when it is absent or damaged (it is then made again)."""
+        if self.folder is None:
             return None
-        try:
-            values = np.load(self._path(number, view), allow_pickle=False)
-        except (ValueError, EOFError, OSError):
-            return None
+        kept = load_arrays(self._path(number, view), self.fingerprint)
         part = self._slices[number]
-        fits = values.ndim == 2 and len(values) == part.stop - part.start
-        whole = fits and values.dtype == np.float16 and bool(values.any(axis=1).all())
-        return torch.from_numpy(values) if whole else None
+        values = None if kept is None else kept.get("logits")
+        if values is None or values.dtype != np.float16 or len(values) != part.stop - part.start:
+            return None
+        return torch.from_numpy(values)
 
 
 class ShuffledTargets:

@@ -6,7 +6,6 @@ import errno
 import os
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,12 +91,14 @@ def load_arrays(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
             if str(kept["fingerprint"]) != fingerprint:
                 return None
             return {key: kept[key] for key in kept.files if key != "fingerprint"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # a damaged zip file shows in a dozen ways
         return None
 
 
-def save_arrays(path: Path, fingerprint: str, arrays: dict[str, np.ndarray]) -> None:
-    """Keep `arrays` in `path`, whole or not at all.
+def save_arrays(
+    path: Path, fingerprint: str, arrays: dict[str, np.ndarray], durable: bool = True
+) -> bool:
+    """Keep `arrays` in `path`, whole or not at all; returns whether that went well.
 
     When it cannot be written (full disk, no permission) the arrays in memory are still good, so
     this warns in one sentence and goes on.
@@ -105,7 +106,7 @@ def save_arrays(path: Path, fingerprint: str, arrays: dict[str, np.ndarray]) -> 
     import numpy as np
 
     try:
-        with atomic_path(path) as part, open(part, "wb") as file:
+        with atomic_path(path, durable) as part, open(part, "wb") as file:
             np.savez(file, fingerprint=np.array(fingerprint), **arrays)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -114,3 +115,5 @@ def save_arrays(path: Path, fingerprint: str, arrays: dict[str, np.ndarray]) -> 
             "it again; free some space or make that folder writable.",
             stacklevel=2,
         )
+        return False
+    return True

@@ -67,8 +67,8 @@ def test_cold_cache_is_cold_and_warm_is_warm(tmp_path: Path) -> None:
     warm, cold = jobs["distil, warm cache"], jobs["distil, cold cache"]
     for _ in range(3):
         warm.ready(), warm.work(), cold.ready(), cold.work()
-    assert len(list((tmp_path / "warm").rglob("*.npy"))) == 1
-    assert len(list((tmp_path / "cold").rglob("*.npy"))) == 3
+    assert len(list((tmp_path / "warm").rglob("*.npz"))) == 1
+    assert len(list((tmp_path / "cold").rglob("*.npz"))) == 3
 
 
 def test_the_textbook_loop_learns() -> None:
