@@ -157,7 +157,7 @@ class Distiller(LiveFigure):
     def _work(self, run: Run, stop: threading.Event) -> None:
         try:
             if run.epochs not in self.baselines:
-                self._compare(run, stop)
+                self._train_labels_only(run, stop)
             loss = Distillation(run.temperature, run.soft_weight)
             self._fit(run, loss, stop, f"run {run.number}", run.rows)
             run.state = FINISHED
@@ -168,7 +168,7 @@ class Distiller(LiveFigure):
         finally:
             self._finish(run)
 
-    def _compare(self, run: Run, stop: threading.Event) -> None:
+    def _train_labels_only(self, run: Run, stop: threading.Event) -> None:
         """Labels only at the run's length; cancelled, it goes on from there the next time."""
         run.comparing = True
         earlier = [one.compared for one in self.runs[:-1] if one.epochs == run.epochs]

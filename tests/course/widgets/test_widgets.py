@@ -204,6 +204,15 @@ def test_a_typed_weight_is_what_was_typed() -> None:
     assert live.soft_weight.value == 0.37 and "soft weight 0.37" in live.text.value
 
 
+@pytest.mark.parametrize("kind", [widgets.LiveFigure, widgets.Distiller, widgets.LossMixer,
+                                  widgets.TemperatureExplorer, widgets.ClassMap])  # fmt: skip
+def test_no_method_of_ipywidgets_is_overwritten(kind: type) -> None:
+    """Only in a page, where values are sent, does ipywidgets call its own `_compare` and the like."""
+    ours = [one for one in kind.__mro__ if one.__module__.startswith("kdutils")]
+    taken = {name for one in ours for name in vars(one)} & set(dir(ipywidgets.VBox))
+    assert {name for name in taken if not name.startswith("__")} == set()
+
+
 @each
 def test_still_is_a_figure_of_its_own(make: Make) -> None:
     live = make()
