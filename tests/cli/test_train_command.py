@@ -142,8 +142,8 @@ def test_recipe_options_arrive(tmp_path: Path) -> None:
         (["student", "--teacher", "t", "--cutout", "8"], "a teacher sees whole images"),
         (["student", "--label-smoothing", "2"], "Label smoothing is 2.0"),
         (["student", "--epochs", "0"], "at least one epoch"),
-        (["student", "--learning-rate", "-1"], "Learning rate, .* are numbers from 0 up, got -1.0"),
-        (["student", "--learning-rate", "nan"], "Learning rate, .* are numbers from 0 up, got nan"),
+        (["student", "--learning-rate", "-1"], "learning rate above zero, .* got -1.0"),
+        (["student", "--learning-rate", "nan"], "learning rate above zero, .* got nan"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(
