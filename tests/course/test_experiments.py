@@ -165,3 +165,20 @@ def test_smoothing_is_matched_to_this_teacher(own_folders: Path, loudness: float
     wanted = experiments.matched_smoothing(seen, part.train.labels, 0.5)
     runs = experiments.controls(data, loud, Distillation(4.0, 0.5), progress=False)
     assert list(runs)[1] == f"label smoothing {wanted:.2f}"
+
+
+def test_sizes_follow_a_set_that_is_smaller_than_the_profile_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_folders: Path
+) -> None:
+    from PIL import Image
+
+    for part, count in (("train", 40), ("test", 5)):
+        for number, name in enumerate("abc"):
+            (tmp_path / "pets" / part / name).mkdir(parents=True)
+            for i in range(count):
+                picture = Image.new("RGB", (20, 16), (80 * number, i, 0))
+                picture.save(tmp_path / "pets" / part / name / f"{i}.png")
+    monkeypatch.setenv("KDUTILS_DATA", str(tmp_path / "pets"))
+    data = experiments.load_data()
+    assert [len(split) for split in data.splits.values()] == [108, 12, 15]
+    assert data.train.images.shape[1:] == (3, 16, 20)
