@@ -20,7 +20,7 @@ from . import (
 )
 
 
-def add(commands: Subparsers) -> None:
+def add_long_runs(commands: Subparsers) -> None:
     parser = command(
         commands,
         "long-runs",
@@ -38,6 +38,9 @@ def add(commands: Subparsers) -> None:
     )
     _add_options(parser)
     parser.set_defaults(work=_long_runs)
+
+
+def add_pitfalls(commands: Subparsers) -> None:
     parser = command(
         commands,
         "pitfalls",
