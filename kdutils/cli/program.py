@@ -14,8 +14,8 @@ from typing import NoReturn
 from . import Stop, Subparsers, ablations, bench, data, notebooks, run, train
 
 COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
-    run.add, data.add, train.add, bench.add, notebooks.add, notebooks.add_readme, ablations.add_long_runs,
-    ablations.add_pitfalls,
+    run.add, data.add, train.add, bench.add, notebooks.add, notebooks.add_readme,
+    ablations.add_long_runs, ablations.add_pitfalls,
 )  # fmt: skip
 
 # Errors that are no bug, by name: asking for the classes would load PyTorch. Exit code 2 for what
