@@ -51,7 +51,8 @@ def test_it_trains_with_a_live_teacher_on_the_loaders_pixels() -> None:
     fit(twin, shuffled(), still, loss=compare, teacher=TinyNet(9), progress=False)
     assert len(seen) == 4 and max(seen) < 1e-5
     model = models.build("teacher", 0)  # its stem is prepared from the loader's pixels
-    history = fit(model, shuffled(), RECIPE, loss=Distillation(), teacher=TinyNet(9), progress=False)
+    soft = {"loss": Distillation(), "teacher": TinyNet(9)}
+    history = fit(model, shuffled(), RECIPE, **soft, progress=False)
     assert len(history.rows) == 2 and bool(model[0][0].prepared)
     found = train.evaluate(model, FromLoader(loader("train"), loader("val")).val)
     assert found.accuracy == pytest.approx(history.last["val_accuracy"]) and found.n == 100
@@ -90,9 +91,9 @@ def test_what_does_not_go_with_a_loader_is_refused() -> None:
     ("columns", "said"),
     [([torch.zeros(4, 3, 8, 8)], "pairs of images"), ([torch.zeros(4, 8), torch.zeros(4)], "pairs"),
      ([torch.zeros(4, 3, 8, 8), torch.zeros(4)], "whole numbers, not torch.float32"),
-     ([torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.bool)], "whole numbers, not torch.bool")],
+     ([torch.zeros(4, 3, 8, 8), torch.zeros(4).bool()], "whole numbers, not torch.bool")],
 )  # fmt: skip
-def test_batches_that_are_no_images_and_labels_are_refused(columns: list[Tensor], said: str) -> None:
+def test_batches_of_something_else_are_refused(columns: list[Tensor], said: str) -> None:
     data = DataLoader(TensorDataset(*columns), batch_size=2)
     with pytest.raises(ValueError, match=said):
         fit(TinyNet(), FromLoader(data, loader("val")), RECIPE, progress=False)

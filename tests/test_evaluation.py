@@ -1,4 +1,4 @@
-"""Asking a network about a split: its mode, its layout, its type, and answers that are no numbers."""
+"""Asking a network about a split: its mode, layout and type, and answers that are no numbers."""
 
 from __future__ import annotations
 

@@ -62,7 +62,8 @@ def test_taps_give_what_a_layer_gives_and_are_closed_whatever_happens() -> None:
     model, x = TinyNet().eval(), torch.randn(5, 3, 32, 32)
     with Taps(model, ["2", "4"]) as features:
         model(x)
-        assert torch.equal(features["2"], nn.Sequential(*list(model)[:3])(x)) and features["4"].requires_grad
+        assert torch.equal(features["2"], nn.Sequential(*list(model)[:3])(x))
+        assert features["4"].requires_grad
         assert set(features) == {"2", "4"} and hooks(model) == 2
     assert hooks(model) == 0 and not features
     with pytest.raises(RuntimeError, match="shape"), Taps(model, ["2"]):

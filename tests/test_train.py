@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -452,3 +453,66 @@ def test_training_computes_in_bfloat16_where_that_is_native(
     model = Recorder()
     run(model, Recipe(epochs=1, batch_size=300))
     assert set(model.autocast) == {True}
+
+
+class Viewing(nn.Module):
+    """Flattens with `view`, which channels_last pixels do not allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3, 4, 1), nn.Linear(4 * 64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.fc(x.view(x.size(0), -1))
+
+
+@pytest.mark.parametrize("make", [Viewing, lambda: TinyNet().double()])
+def test_foreign_networks_are_trained_as_they_are(make: Callable[[], nn.Module]) -> None:
+    model, twin = make(), make()
+    before = [p.dtype for p in model.parameters()]
+    history = run(model, replace(QUICK, epochs=1), teacher=twin)
+    assert len(history.rows) == 1 and [p.dtype for p in model.parameters()] == before
+
+
+def test_a_network_without_anything_to_train_is_refused() -> None:
+    with pytest.raises(ValueError, match="no weights to train .*requires_grad_"):
+        run(TinyNet().requires_grad_(False))
+    with pytest.raises(ValueError, match="no weights to train"):
+        run(nn.Flatten())
+
+
+def test_a_network_that_returns_no_tensor_is_named() -> None:
+    class Pair(TinyNet):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return super().forward(x), None
+
+    with pytest.raises(ValueError, match="Pair returns a tuple for a batch of 64 images"):
+        run(Pair())
+
+
+def test_modes_are_those_from_before() -> None:
+    model = TinyNet().train()
+    model[3].eval()
+    run(model, replace(QUICK, epochs=1))
+    assert model.training and not model[3].training
+
+
+def test_a_network_whose_validation_is_nan_has_diverged() -> None:
+    """The loss may look well in training mode while the running statistics are no numbers."""
+    model = TinyNet()
+
+    def poison(logits, teacher, labels):
+        if model[3].num_batches_tracked == 12:  # epoch 2: nine batches an epoch
+            model[3].running_var = torch.full((16,), float("nan"))
+        return LabelLoss()(logits, teacher, labels)
+
+    with pytest.raises(TrainingDiverged, match="in epoch 2; the model is back at epoch 1"):
+        run(model, loss=poison)
+    assert not model[3].running_var.isnan().any()
+
+
+def test_a_checkpoint_of_an_older_version_is_refused_in_words(tmp_path: Path) -> None:
+    torch.save({"identity": {}, "model": {}, "optimizer": [], "rows": []}, tmp_path / "c")
+    with pytest.raises(CheckpointMismatch, match="another version of kdutils; choose another file"):
+        run(TinyNet(), checkpoint=tmp_path / "c")
