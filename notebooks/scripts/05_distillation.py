@@ -58,14 +58,14 @@ data
 
 # %%
 teacher = experiments.teacher(data)
-seeds = experiments.budget(data).seeds
+seeds, classes = experiments.budget(data).seeds, data.classes
 recipe = experiments.recipe("student", data, experiments.budget(data).student_epochs)
 
 
 def student(name, seed, loss, soft_targets=None):
     """One student. The seed decides its first weights and its batches, the loss what it learns."""
     return pretrained.train_or_load(
-        name, models.build("student", seed), data, recipe,
+        name, models.build("student", seed, len(classes)), data, recipe,
         loss=loss, soft_targets=soft_targets, seed=seed,
     )  # fmt: skip
 
@@ -89,7 +89,7 @@ for seed, run in zip(seeds, baselines, strict=True):
 # %%
 teacher_logits = train.predict(teacher.model, data.val)
 student_logits = train.predict(baselines[0].model, data.val)
-labels, classes = data.val.labels, data.classes
+labels = data.val.labels
 distance = metrics.kl_divergence(
     losses.softened(teacher_logits, 4.0), losses.softened(student_logits, 4.0)
 )
@@ -151,7 +151,7 @@ kept = SoftTargets(teacher.model, part.train)  # no folder: it starts empty
 
 def seconds(loss: losses.Loss, targets: SoftTargets | None = None) -> float:
     """Time of one epoch of a fresh student."""
-    student, plan = models.build("student", 0), experiments.recipe("student", data, 1)
+    student, plan = models.build("student", 0, len(classes)), experiments.recipe("student", data, 1)
     history = train.fit(student, part, plan, loss=loss, soft_targets=targets, progress=False)
     return history.last["seconds"]
 
@@ -242,7 +242,7 @@ show(figure, "Difference in validation accuracy between the distilled student an
 # %%
 # Self-check
 for seed in seeds:
-    one, other = models.build("student", seed), models.build("student", seed)
+    one, other = (models.build("student", seed, len(classes)) for _ in range(2))
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs), "the two must start from the same weights"
 assert abs(interval.mean - sum(differences) / len(seeds)) < 1e-9, "the mean of the differences"
