@@ -161,3 +161,12 @@ def test_calibration_error_has_fifteen_bins() -> None:
         (1, 9, 10),
         (1, 10, 11),
     ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.3, "higher"), (-0.3, -0.1, "lower"), (-0.1, 0.3, "no difference"),
+     (0.0, 0.3, "no difference"), (-0.3, 0.0, "no difference")],
+)  # fmt: skip
+def test_a_verdict_is_where_the_interval_lies(low: float, high: float, verdict: str) -> None:
+    assert metrics.PairedDifference(0.0, low, high, 1.0, 5).verdict == verdict

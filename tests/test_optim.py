@@ -188,3 +188,8 @@ def test_muon_looks_ahead_as_nesterov_does() -> None:
     turn = optim.orthogonal((0.1 * second + 0.9 * slow).flatten(1)).reshape(filters.shape)
     wanted = before - 0.01 * turn
     torch.testing.assert_close(filters.detach(), wanted * (8**0.5 / wanted.norm()))
+
+
+def test_orthogonal_does_not_depend_on_the_size_of_the_gradient() -> None:
+    matrix = torch.randn(4, 9, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(optim.orthogonal(1e-4 * matrix), optim.orthogonal(100 * matrix))

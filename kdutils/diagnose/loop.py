@@ -97,12 +97,14 @@ def _watching(student: nn.Module, teacher: nn.Module, loss: Loss) -> Iterator[tu
 
 
 def default_loop(targets: TeacherLogits | None) -> Loop:
-    """Two short epochs of `fit`, taught by `targets` or by the teacher's own answers."""
+    """Two short epochs of `fit`, taught by `targets` or by the teacher's own answers; a loss that
+    compares features gets the teacher itself."""
 
     def loop(student: nn.Module, teacher: nn.Module, data: ImageData, loss: Loss) -> None:
-        source = SoftTargets(teacher, data.train) if targets is None else targets
+        live = teacher if hasattr(loss, "student_layers") else None
+        source = targets or (SoftTargets(teacher, data.train) if live is None else None)
         recipe = Recipe(epochs=2, batch_size=min(64, len(data.train)), learning_rate=0.01)
-        fit(student, data, recipe, loss=loss, soft_targets=source, progress=False)
+        fit(student, data, recipe, loss=loss, soft_targets=source, teacher=live, progress=False)
 
     return loop
 

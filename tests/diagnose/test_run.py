@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from functools import cache
 from pathlib import Path
@@ -11,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from learned import setting
 from small import TinyNet
+from torch import Tensor, nn
 
 from kdutils import diagnose, losses, train, views
 from kdutils.course.pitfalls import ByBatchNumber, SwitchedLoss
-from kdutils.diagnose import FAIL, QUESTIONS
+from kdutils.diagnose import FAIL, PASS, QUESTIONS, SKIP
 from kdutils.diagnose.loop import Loop
 from kdutils.diagnose.report import OF_LOOP, OF_LOSS
 from kdutils.losses import Loss
@@ -44,6 +46,25 @@ def test_run_adds_the_control_on_request() -> None:
     data, teacher = setting()
     report = diagnose.run(TinyNet(2), teacher, data, RIGHT, images=64, control=True)
     assert [each.check for each in report.verdicts] == list(QUESTIONS)
+
+
+class Features(nn.Module):
+    """A loss as `fit` takes it with features; here it uses the logits only."""
+
+    student_layers = teacher_layers = ("2",)
+
+    def forward(
+        self, logits: Tensor, teacher_logits: Tensor, labels: Tensor,
+        student_features: object = None, teacher_features: object = None,
+    ) -> Tensor:  # fmt: skip
+        return RIGHT(logits, teacher_logits, labels)
+
+
+def test_a_loss_that_compares_features_has_its_loop_watched_with_a_live_teacher() -> None:
+    data, known = setting()
+    teacher = copy.deepcopy(known.known).eval()
+    report = diagnose.run(TinyNet(2), teacher, data, Features(), images=64)
+    assert [each.status for each in report.verdicts] == [SKIP] * 6 + [PASS] * 5, str(report)
 
 
 # --- the exercise of notebook 07 --------------------------------------------------------------
