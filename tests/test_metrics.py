@@ -170,3 +170,8 @@ def test_calibration_error_has_fifteen_bins() -> None:
 )  # fmt: skip
 def test_a_verdict_is_where_the_interval_lies(low: float, high: float, verdict: str) -> None:
     assert metrics.PairedDifference(0.0, low, high, 1.0, 5).verdict == verdict
+
+
+def test_agreement_counts_the_same_and_two_pairs_are_enough() -> None:
+    assert metrics.agreement(sure([0, 1, 2, 0]), sure([0, 1, 2, 1])) == 0.75
+    assert metrics.rank_correlation([1.0, 2.0], [5.0, 7.0]) == pytest.approx(1)
