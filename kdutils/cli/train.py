@@ -157,7 +157,7 @@ def _work(args: argparse.Namespace) -> int:
             return _stopped(out)
         if distributed.is_main_process():
             facts = _facts(args.name, model, data, recipe, history, teacher, args.seed)
-            pretrained.save_model(model, out / WEIGHTS, facts | {"identity": identity})
+            pretrained.save_model(model, out / WEIGHTS, facts | {"identity": identity, "loss": repr(loss)})
             _tidy(out)
         distributed.barrier()
     return 0

@@ -227,7 +227,7 @@ class AblationRunner:
             "curve": {name: [_short(row[name]) for row in rows] for name in (rows or [{}])[0]},
             "val": _percent(rows[-1]["val_accuracy"]) if rows else None,
             "test": _percent(evaluate(model, data.test).accuracy) if self.config.test else None,
-            "seconds": round(rows[-1]["seconds"], 1) if rows else 0.0,
+            "seconds": _short(rows[-1]["seconds"]) if rows else 0.0,
             "machine": timing.machine(),
             "version": __version__,
             "command": self.config.command,

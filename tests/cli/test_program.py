@@ -93,8 +93,10 @@ def test_ctrl_c_while_it_starts_is_one_word(loaded: str, tmp_path: Path) -> None
     """SIGINT at the moment when a module has been imported: PyTorch takes seconds to load."""
     command = [sys.executable, "-X", "importtime", "-m", "kdutils", "train", "student", "--out"]
     lines = []
-    with subprocess.Popen([*command, str(tmp_path)], stderr=subprocess.PIPE,
-                          stdout=subprocess.DEVNULL, text=True) as process:  # fmt: skip
+    with subprocess.Popen(
+        [*command, str(tmp_path)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # nohup ignores it
+    ) as process:  # fmt: skip
         for line in process.stderr:
             lines.append(line)
             if line.rstrip().endswith(f" {loaded}"):
