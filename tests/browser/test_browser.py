@@ -150,9 +150,10 @@ def check_presets_and_play(live: Live) -> None:
 
 
 def check_typing(live: Live) -> None:
-    """What is typed stays what it is, with a comma too; no step of the slider replaces it."""
+    """What is typed is taken, with a comma too. (Between two steps the browser's slider would take
+    the nearest one.)"""
     field = live.box.get_by_label("T", exact=True)
-    for typed, temperature in (("10", "10.00"), ("3,5", "3.50")):
+    for typed, temperature in (("8", "8.00"), ("2,83", "2.83")):
         field.fill(typed)
         field.press("Enter")
         live.until(rf"T = {temperature}")
@@ -267,7 +268,7 @@ def check_kernel_is_usable(page: Any, lesson: Live) -> None:
     page.keyboard.press("End")
     lesson.button("train").click()
     lesson.until(r"Training|Asking", 60)
-    cell = page.locator(".jp-CodeCell", has_text="series.DISTILLATION").filter(
+    cell = page.locator(".jp-CodeCell", has_text="experiments.DISTILLATION").filter(
         has_not_text="import"
     )
     prompt = cell.first.locator(".jp-InputPrompt")

@@ -42,7 +42,7 @@ def temperature_slider(value: float = 1.0) -> controls.FloatLogSlider:
         max=math.log10(HIGHEST),
         step=math.log10(2) / 12,
         description="Temperature",
-        readout=False,  # it would snap what is typed; `number_field` stands beside it
+        readout=False,  # `number_field` stands beside it, with a name
         tooltip="Temperature T of the softmax, 0.5 to 20, log scale; arrow keys work",
         style={"description_width": "6.5em"},
         layout=wide("26em"),
@@ -69,8 +69,9 @@ def weight_slider(value: float) -> controls.FloatSlider:
 def number_field(
     slider: controls.FloatSlider | controls.FloatLogSlider, name: str, low: float, high: float
 ) -> controls.Text:
-    """The slider's value as a text field with a name: screen readers read it, and a typed value
-    stays what it is (10, not the nearest step; `3,5` is 3.5). Else the old value comes back."""
+    """The slider's value as a text field with a name: screen readers read it, and a number can be
+    typed (`3,5` is 3.5). What is no number brings the old value back. In a browser the slider then
+    sends back its nearest step: 10 becomes 10.08."""
     field = controls.Text(
         description=name,
         continuous_update=False,
@@ -171,7 +172,7 @@ class LiveFigure(controls.VBox):
     # The sweep: the browser counts in a Play without buttons (its own have no names).
 
     def _sweep(self) -> tuple[controls.Play, controls.Button]:
-        steps = round(12 * math.log2(HIGHEST / LOWEST))
+        steps = math.ceil(12 * math.log2(HIGHEST / LOWEST))
         play = controls.Play(
             min=0, max=steps, interval=120, description="Sweep", layout={"display": "none"}
         )
@@ -189,8 +190,8 @@ class LiveFigure(controls.VBox):
         if self._sweeping or (self._overruled and not self.play.playing):
             return
         self._sweeping = True
-        share = change["new"] / self.play.max
-        self.temperature.value = LOWEST * (HIGHEST / LOWEST) ** share
+        # On the slider's own steps: off them, the browser would send back the nearest one.
+        self.temperature.value = min(HIGHEST, LOWEST * 2 ** (change["new"] / 12))
         self._sweeping = False
 
     def _started(self, change: Any) -> None:
@@ -204,6 +205,8 @@ class LiveFigure(controls.VBox):
         """Whoever takes the slider has it: the sweep ends, and starts anew when it is asked for."""
         if self._sweeping or self.play.value == self.play.min and not self.play.playing:
             return
+        if math.isclose(change["new"], change["old"], rel_tol=1e-4):
+            return  # the browser's slider sends back what it was told, a rounding apart
         self._overruled = self._sweeping = True
         self.play.playing, self.play.value = False, self.play.min
         self._sweeping = False
