@@ -32,3 +32,15 @@ class TinyNet(nn.Sequential):
                 nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 16), nn.BatchNorm1d(16), nn.ReLU(),
                 nn.Dropout(0.1), nn.Linear(16, 10),
             )  # fmt: skip
+
+
+class Viewing(nn.Module):
+    """Flattens with `view`, which channels_last pixels do not allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3, 4, 1), nn.Linear(4 * 64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.fc(x.view(x.size(0), -1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small import TinyNet, tiny_data
+from small import TinyNet, Viewing, tiny_data
 from torch import nn
 
 from kdutils import train
@@ -20,18 +20,6 @@ def test_evaluate_and_predict_leave_the_model_in_its_mode() -> None:
         logits, train.predict(model, data.test, batch_size=7), atol=1e-5
     )
     assert train.evaluate(model, data.test).n == 100
-
-
-class Viewing(nn.Module):
-    """Flattens with `view`, which channels_last pixels do not allow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.fc = nn.Conv2d(3, 4, 3, 4, 1), nn.Linear(4 * 64, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv(x)
-        return self.fc(x.view(x.size(0), -1))
 
 
 class Flat(nn.Module):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import TinyNet, split, tiny_data
+from small import TinyNet, Viewing, split, tiny_data
 from torch import nn
 
 from kdutils import train, views
@@ -453,18 +453,6 @@ def test_training_computes_in_bfloat16_where_that_is_native(
     model = Recorder()
     run(model, Recipe(epochs=1, batch_size=300))
     assert set(model.autocast) == {True}
-
-
-class Viewing(nn.Module):
-    """Flattens with `view`, which channels_last pixels do not allow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.fc = nn.Conv2d(3, 4, 3, 4, 1), nn.Linear(4 * 64, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv(x)
-        return self.fc(x.view(x.size(0), -1))
 
 
 @pytest.mark.parametrize("make", [Viewing, lambda: TinyNet().double()])
