@@ -44,7 +44,7 @@ def softened(logits: Tensor, temperature: float) -> Tensor:
         ValueError: `temperature` is not a finite number above zero.
     """
     check_temperature(temperature)
-    return F.softmax(_at_least_float32(logits) / temperature, dim=-1)
+    return F.softmax(at_least_float32(logits) / temperature, dim=-1)
 
 
 def soft_target_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -73,7 +73,7 @@ def soft_target_loss(student_logits: Tensor, teacher_logits: Tensor, temperature
     ruled_out = log_teacher.exp() == 0  # 0 times infinity is not a number; here it is 0
     gap = log_teacher.masked_fill(ruled_out, 0) - log_student.masked_fill(ruled_out, 0)
     divergence = (log_teacher.exp() * gap).sum(dim=-1).mean()
-    return (temperature**2 * divergence.clamp(min=0)).to(_at_least_float32(student_logits).dtype)
+    return (temperature**2 * divergence.clamp(min=0)).to(at_least_float32(student_logits).dtype)
 
 
 def distillation_loss(
@@ -122,7 +122,7 @@ def logit_matching_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tenso
         ValueError: logits that are not (N, C) or differ in shape.
     """
     check_same_shape(student_logits, teacher_logits)
-    gap = _at_least_float32(student_logits) - _at_least_float32(teacher_logits).detach()
+    gap = at_least_float32(student_logits) - at_least_float32(teacher_logits).detach()
     return (gap - gap.mean(dim=-1, keepdim=True)).square().mean() / 2
 
 
@@ -146,7 +146,7 @@ class LabelLoss:
         self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor
     ) -> Tensor:
         labels = check_labels(student_logits, labels)
-        logits = _at_least_float32(student_logits)
+        logits = at_least_float32(student_logits)
         return F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
 
 
@@ -238,7 +238,7 @@ def check_labels(logits: Tensor, labels: Tensor) -> Tensor:
     return labels.long()
 
 
-def _at_least_float32(logits: Tensor) -> Tensor:
+def at_least_float32(logits: Tensor) -> Tensor:
     """Half precision overflows at small T; float32 and float64 stay as they are."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..losses import LabelLoss, check_labels, check_same_shape, check_temperature
-from .parts import at_least_float32, required
+from ..losses import LabelLoss, at_least_float32, check_labels, check_same_shape, check_temperature
+from .parts import required
 
 
 def dkd_loss(

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..losses import LabelLoss, check_same_shape
-from .parts import at_least_float32, required
+from ..losses import LabelLoss, at_least_float32, check_same_shape
+from .parts import required
 
 
 def logit_mse_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from .parts import FeatureMethod, at_least_float32, same_size
+from ..losses import at_least_float32
+from .parts import FeatureMethod, same_size
 
 
 def nst_loss(student: Tensor, teacher: Tensor) -> Tensor:

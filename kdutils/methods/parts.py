@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..losses import LabelLoss
+from ..losses import LabelLoss, at_least_float32
 
 
 def required(teacher_logits: Tensor | None, method: object) -> Tensor:
@@ -22,11 +22,6 @@ def required(teacher_logits: Tensor | None, method: object) -> Tensor:
             "data.train) or teacher=... to fit."
         )
     return teacher_logits
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """Half precision is computed in float32; float32 and float64 stay as they are."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def normalised_rows(values: Tensor) -> Tensor:

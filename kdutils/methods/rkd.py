@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .parts import FeatureMethod, at_least_float32
+from ..losses import at_least_float32
+from .parts import FeatureMethod
 
 
 def distances(features: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .parts import FeatureMethod, at_least_float32
+from ..losses import at_least_float32
+from .parts import FeatureMethod
 
 
 def similarity_rows(features: Tensor) -> Tensor:

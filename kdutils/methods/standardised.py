@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..losses import LabelLoss, check_same_shape, soft_target_loss
-from .parts import at_least_float32, required
+from ..losses import LabelLoss, at_least_float32, check_same_shape, soft_target_loss
+from .parts import required
 
 
 def standardised(logits: Tensor) -> Tensor:

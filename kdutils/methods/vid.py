@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .parts import FeatureMethod, at_least_float32, same_size
+from ..losses import at_least_float32
+from .parts import FeatureMethod, same_size
 
 
 def vid_loss(mean: Tensor, teacher: Tensor, variance: Tensor) -> Tensor:
